@@ -16,11 +16,15 @@ import yaml
 from command_lines import commands
 from marked import page, plain, table
 from refresh_api.crd import Schema, structural
+from refresh_api.preview import PreviewReason, PreviewSpec, PreviewState, PreviewStatus
+from refresh_api.preview_report import Difference
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.run_request import ExitCode, ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
 from refresh_operator.observability.metrics import render
+from refresh_operator.previews.model import parse_preview
+from refresh_operator.previews.objects import permissions as preview_permissions
 from refresh_operator.specs.rbac import rbac
 from refresh_operator.state.refresh import parse_refresh
 
@@ -34,6 +38,11 @@ def pages() -> dict[Path, str]:
     contents = {
         "spec": page("The spec", "Every field of the spec, as `kubectl explain` prints it.", fields("spec", structural(RefreshSpec))),
         "status": page("The status", "Every field of the status.", fields("status", structural(RefreshStatus))),
+        "previews": page(
+            "Previews",
+            "Every field of a RefreshPreview.",
+            fields("spec", structural(PreviewSpec)) + "\n" + fields("status", structural(PreviewStatus)),
+        ),
         "words": words(),
         "metrics": page("Metrics", "What the operator serves at `/metrics`: about each refresh, and about its own work.", figures()),
         "alerts": page("Alerts", "What `monitoring.alerts` installs; each has a [runbook](../monitoring.md#runbooks).", alerts()),
@@ -153,6 +162,9 @@ def words() -> str:
         _meanings("Triggers of a run", "`trigger`, in `active` and `history`.", Trigger),
         _meanings("Missed runs", "`status.lastMissedReason`.", MissedReason),
         _meanings("Modes of a run", "The annotation `dashboards.sigeti.io/runMode`, or the option `--mode`.", ModeKind),
+        _meanings("States of a preview", "`status.state` of a RefreshPreview, column `STATE`.", PreviewState),
+        _meanings("Reasons of a preview", "Of the conditions `Complete` and `Failed`, besides reasons of a run.", PreviewReason),
+        _meanings("Differences", "`spec.allow`, `status.differences` and `status.unexpected` of a RefreshPreview.", Difference),
         _meanings(
             "Exit codes of the runner",
             "Exit codes of the pod's container; the Job decides by them whether another attempt follows.",
@@ -212,19 +224,31 @@ def alerts() -> str:
 
 
 def permissions() -> str:
-    """Return the rules of every Role: those of the chart, with the reasons in the comments above them, and that of each refresh."""
+    """Return the rules of every Role: those of the chart, with the reasons in the comments above them, and of refreshes and previews."""
     sections = [
         (heading, list(rules(text))) for path in sorted((CHART / "templates").glob("*.yaml")) for heading, text in roles(path.read_text())
     ]
     metadata: Any = {"name": "NAME", "namespace": "NAMESPACE", "uid": "UID", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    role: Any = rbac(parse_refresh({"metadata": metadata}))[1]
+    refresh = parse_refresh({"metadata": metadata})
+    preview = parse_preview({"metadata": metadata, "spec": {"refresh": "NAME", "ref": {"branch": "BRANCH"}}})
+    for who, role in (("runs of a refresh", rbac(refresh)[1]), ("pod of a preview", preview_permissions(preview, refresh)[1])):
+        sections.append(_given(who, role))
+    return "\n".join(f"## {heading}\n\n{table(('group', 'resources', 'may', 'why'), rows)}" for heading, rows in sections)
+
+
+def _given(who: str, role: Any) -> tuple[str, list[tuple[str, str, str, str]]]:  # noqa: ANN401 - an object of Kubernetes
+    """Return heading and rules of a Role that the operator creates."""
+    why = "to write its status; the operator creates this Role and a ServiceAccount of the same name"
     given = [
-        (", ".join(rule["apiGroups"]), f"{', '.join(rule['resources'])} ({', '.join(rule['resourceNames'])})", ", ".join(rule["verbs"]))
+        (
+            ", ".join(rule["apiGroups"]),
+            f"{', '.join(rule['resources'])} ({', '.join(rule['resourceNames'])})",
+            ", ".join(rule["verbs"]),
+            why,
+        )
         for rule in role["rules"]
     ]
-    why = "to write the run's status; the operator creates this Role and a ServiceAccount of the same name"
-    sections.append((f"The runs of a refresh, in its namespace (`{role['metadata']['name']}`)", [(*rule, why) for rule in given]))
-    return "\n".join(f"## {heading}\n\n{table(('group', 'resources', 'may', 'why'), rows)}" for heading, rows in sections)
+    return f"The {who}, in its namespace (`{role['metadata']['name']}`)", given
 
 
 def roles(template: str) -> Iterator[tuple[str, str]]:

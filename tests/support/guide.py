@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 KINDS = {
     "console": {"cluster", "run", "checked", "refused", "gone", "transcript"},
-    "yaml": {"refresh", "spec", "values"},
+    "yaml": {"refresh", "spec", "values", "preview", "objects", "pipeline"},
     "sql": {""},
     "text": {""},
 }
@@ -19,7 +19,8 @@ KINDS = {
 
 `cluster`: run on an API server with the operator; `refused`: the same, and each answers no; `gone`: the same, after all other pages.
 `run`: run on this machine. `transcript`: written by
-`make transcript`. `checked`: not run, but its options and targets are looked up. `spec`: a part of a refresh's spec.
+`make transcript`. `checked`: not run, but its options and targets are looked up. `spec`: a part of a refresh's spec;
+`preview`: a RefreshPreview; `objects`: objects of Kubernetes that a test applies; `pipeline`: a job of a forge, which is only parsed.
 """
 
 

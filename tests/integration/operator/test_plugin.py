@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.eventually import eventually
+from support.guide import all_blocks
 from support.previews import PREVIEWS, previewable, report_differences, wait_for_state
 
 
@@ -152,15 +153,11 @@ def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_n
     operator = create_operator(PROJECTS_ALLOWED_URLS="https://git.example.org/data/*", RECHECK="1s")
     operator.start()
     previewable(operator, "velos")
-    rule = {"apiGroups": ["dashboards.sigeti.io"], "resources": ["refreshpreviews"], "verbs": ["create", "get", "list", "watch"]}
-    operator.api.create(operator.namespace, "serviceaccounts", {"metadata": {"name": "ci"}})
-    operator.api.create(operator.namespace, "roles", {"metadata": {"name": "ci"}, "rules": [rule]})
-    binding = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "ci"}}
-    subject = {"kind": "ServiceAccount", "name": "ci", "namespace": operator.namespace}
-    operator.api.create(operator.namespace, "rolebindings", {"metadata": {"name": "ci"}, **binding, "subjects": [subject]})
+    (account,) = (block for block in all_blocks("yaml", "objects") if block.page == "preview")
+    operator.kubectl.apply(account.text.replace("namespace: dashboards}", f"namespace: {operator.namespace}}}"))
     kubeconfig = tmp_path / "ci.kubeconfig"
     config = json.loads(operator.kubectl.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": operator.api.token(operator.namespace, "ci")}
+    config["users"][0]["user"] = {"token": operator.api.token(operator.namespace, "preview-requester")}
     kubeconfig.write_text(json.dumps(config))
     for options, code in ((("--var", "n=5"), 3), (("--allow", "changed", "added"), 0), (("-o", "markdown"), 3)):
         call = calls.submit(plugin, operator, "preview", "velos", "--branch", "fix", *options, kubeconfig=kubeconfig)

@@ -10,6 +10,8 @@ import yaml
 
 from reference import CHART, docstrings, fields, pages, rules
 from refresh_api.crd import structural
+from refresh_api.preview import PreviewReason, PreviewSpec, PreviewState
+from refresh_api.preview_report import Difference
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.run_request import ExitCode, Manifest, ModeKind
 from refresh_api.spec import RefreshSpec
@@ -48,6 +50,22 @@ def test_an_example_of_a_refresh_is_valid(block):
 
 
 FRONT_DOOR = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "dbt_project/README.md")
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml", "preview"), ids=str)
+def test_previews_are_valid(block):
+    """As the API server would say."""
+    PreviewSpec.model_validate(yaml.safe_load(block.text)["spec"])
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml", "pipeline"), ids=str)
+def test_jobs_of_forges_run_the_plugin(block):
+    """No forge is here to run them; what they call is what the plugin understands."""
+    (command,) = re.findall(r"kubectl dashboardrefresh (.*?)(?:\||>|$)", block.text.replace("\\\n", " "), re.MULTILINE)
+    assert yaml.safe_load(block.text)["preview"]
+    assert parser().parse_args(shlex.split(command)).output == "markdown"
+
+
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
@@ -90,7 +108,10 @@ def test_each_docker_build_that_readers_copy_switches_buildkit_on():
 
 @pytest.mark.parametrize(
     "kind",
-    [Phase, Reason, ReadyReason, RunningReason, SuspendedReason, FreshReason, EventReason, Trigger, MissedReason, ModeKind, ExitCode],
+    [
+        *(Phase, Reason, ReadyReason, RunningReason, SuspendedReason, FreshReason, EventReason, Trigger, MissedReason, ModeKind, ExitCode),
+        *(PreviewState, PreviewReason, Difference),
+    ],
 )
 def test_every_word_is_explained(kind: type[Enum]):
     """The reference is generated from the docstrings of enum members."""
@@ -101,6 +122,12 @@ def test_every_reason_for_which_a_run_is_not_good_is_in_troubleshooting():
     """Users look up what to do by the reason in the status."""
     text = (DOCS / "troubleshooting.md").read_text()
     assert [reason.value for reason in Reason if reason not in GOOD and f"`{reason.value}`" not in text] == []
+
+
+def test_every_reason_for_which_a_preview_fails_is_in_the_guide():
+    """Users look up what to do by the reason in the status."""
+    text = (DOCS / "preview.md").read_text()
+    assert [reason.value for reason in PreviewReason if reason is not PreviewReason.COMPARED and f"`{reason.value}`" not in text] == []
 
 
 def test_every_alert_has_a_runbook():
