@@ -63,6 +63,29 @@ def test_hooks_do_not_run_and_incremental_models_begin_with_what_is_live(changed
         (changed.runner.project / "models/facts/fait_jours.sql").write_text(original)
 
 
+def test_no_test_stores_its_rows(changed: ChangedProject):
+    """They would be in a schema that is not the preview's, and stay. The control is the run before, whose test stores them."""
+    for project in (changed.runner.project, changed.project):
+        (project / "tests").mkdir(exist_ok=True)
+        (project / "tests/stores.sql").write_text(
+            "{{ config(store_failures=true, severity='warn', tags=['P2']) }} select * from {{ ref('mart_a') }} where id < 4"
+        )
+    try:
+        changed.live()
+        audit = (
+            "select c.oid, relfilenode from pg_class c join pg_namespace n on n.oid = relnamespace where nspname like '%dbt_test__audit'"
+        )
+        before = changed.runner.database.rows(audit)
+        assert before
+        changed.replace("marts/mart_a", "select id, zone, mois", "select id, zone + 1 as zone, mois")
+        code, found = changed.preview_json()
+        assert (code, [problem["name"] for problem in found["problems"]]) == (3, ["stores"])
+        assert changed.runner.database.rows(audit) == before
+        assert changed.runner.database.rows("select nspname from pg_namespace where nspname like '%preview%'") == []
+    finally:
+        (changed.runner.project / "tests/stores.sql").unlink()
+
+
 def test_a_killed_preview_is_removed_by_cleanup(changed: ChangedProject):
     """SIGKILL leaves its schemas, which the registry of the warehouse knows. SIGTERM leaves nothing. The live marts stay."""
     changed.live()

@@ -178,8 +178,16 @@ class InProcessEngine:
             node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
 
     def stage_for_preview(self, ids: Sequence[str], schemas: Mapping[str, str]) -> list[str]:
-        """Build these nodes in other schemas, mapped from their own, without hooks and without creating live schemas. Return the hooks."""
+        """Build these nodes in other schemas, mapped from their own, without hooks and without creating live schemas. Return the hooks.
+
+        No test stores the rows that it finds, which would be in a schema that is not the preview's.
+        """
+        from dbt.artifacts.resources.v1.config import TestConfig
+
         self._staging.creates_live_schemas = False
+        for config in (node.config for node in self.manifest.nodes.values()):
+            if isinstance(config, TestConfig):
+                config.store_failures, config.store_failures_as = False, "ephemeral"
         hooks = []
         for id_ in ids:
             node = self.manifest.nodes[id_]
