@@ -94,8 +94,8 @@ class Store:
     def prune(self, kind: Kind, namespace: str, listed: Set[Key], version: int) -> set[Ref]:
         """Remove the objects that a complete list of `version` does not contain, and return their refreshes."""
         changed = set()
-        gone = [key for key in self._copies if key[0] == kind.name and namespace in ("", key[1]) and key not in listed]
-        for key in gone:
+        unlisted = [key for key in self._copies if key[0] == kind.name and namespace in ("", key[1]) and key not in listed]
+        for key in unlisted:
             if self._copies[key].version <= version:
                 changed.add(self._copies[key].refresh)
                 self._deleted[key] = version

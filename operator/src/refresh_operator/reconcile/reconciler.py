@@ -150,12 +150,12 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
 async def _leave(refresh: Refresh, claims: Claims, now: datetime, services: Services) -> timedelta:
     """Report in an event that another operator acts on a refresh. Repeat it every hour, because the API server keeps events for an hour."""
     namespace, other = refresh.ref.namespace, claims.other_holder(refresh.ref.namespace)
-    said = other, now.replace(minute=0, second=0)
-    if other and services.left_to.get(refresh.ref) != said:
+    report = other, now.replace(minute=0, second=0)
+    if other and services.left_to.get(refresh.ref) != report:
         message = f"operator {claims.me} does not act on this DashboardRefresh: {other} holds Lease {LEASE_NAME} in {namespace}"
         log.warning(message)
-        await services.applier.post_event(refresh, Event(EventReason.OTHER_OPERATOR, message, time_text(said[1]), warning=True), now)
-        services.left_to[refresh.ref] = said
+        await services.applier.post_event(refresh, Event(EventReason.OTHER_OPERATOR, message, time_text(report[1]), warning=True), now)
+        services.left_to[refresh.ref] = report
     return services.settings.recheck
 
 

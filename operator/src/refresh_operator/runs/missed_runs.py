@@ -108,11 +108,11 @@ def evaluate_missed_runs(snapshot: Snapshot, now: datetime) -> MissedRuns:
 
 def _cronjob(snapshot: Snapshot) -> _CronJob | None:
     """Return the CronJob, or None if it does not exist or its schedule is invalid."""
-    seen = snapshot.objects.get("CronJob")
-    if seen is None or not owned_by(seen, snapshot.refresh.metadata.uid):
+    live = snapshot.objects.get("CronJob")
+    if live is None or not owned_by(live, snapshot.refresh.metadata.uid):
         return None
     try:
-        cronjob = _CronJob.model_validate(seen)
+        cronjob = _CronJob.model_validate(live)
         cron.parse(cronjob.spec.schedule, cronjob.spec.time_zone)
     except (ValueError, LookupError):
         return None

@@ -49,19 +49,19 @@ def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: C
                 say(f"the schemas {', '.join(others)} of a preview that was killed belong to another role: the next preview drops them")
             if kept := why_kept(connection, previews):
                 say(f"the schemas {', '.join(previews)} of a preview that was killed stay, since {kept}")
-            found = list(_leftovers(connection, ref, () if kept else previews))
-            for leftover in found:
+            leftovers = list(_leftovers(connection, ref, () if kept else previews))
+            for leftover in leftovers:
                 if apply:
                     connection.execute(leftover.statement)
                 say(f"{'removed' if apply else 'would remove'} {leftover.what}")
             if apply:
-                own_relations.drop_empty_schemas(connection, {schema for leftover in found for schema in leftover.schemas})
+                own_relations.drop_empty_schemas(connection, {schema for leftover in leftovers for schema in leftover.schemas})
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
-    if not found and not kept and not others:
+    if not leftovers and not kept and not others:
         say(f"nothing is left of {ref.name}")
-    elif found and not apply:
+    elif leftovers and not apply:
         say("nothing was removed: add --yes to remove it")
     return ExitCode.OK
 

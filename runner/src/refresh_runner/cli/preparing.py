@@ -114,11 +114,11 @@ class Preparation:
         if code is None:
             raise RunFailedError(unavailable("timed out downloading the packages (spec.project.git.timeout)", retryable=True))
         # before the last line, dbt prints the same error with colours and a traceback
-        told = self.fetcher.redact(output.rpartition("✗ ")[2].strip()) or "dbt deps failed"
+        message = self.fetcher.redact(output.rpartition("✗ ")[2].strip()) or "dbt deps failed"
         if code == ExitCode.FAILED:
-            raise RunFailedError(invalid(told))
+            raise RunFailedError(invalid(message))
         if code != 0:
-            raise RunFailedError(unavailable(told, retryable=True))
+            raise RunFailedError(unavailable(message, retryable=True))
 
     def _parse(self) -> bool:
         """Parse the project in advance. Return whether parsing finished: another attempt may have more time or memory."""

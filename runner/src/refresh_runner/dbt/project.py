@@ -100,11 +100,11 @@ class Dbt:
         """
         nodes = self.graph.manifest.nodes
         # Unit tests return no failing rows.
-        asked = [test for test in tests if test.id in nodes and nodes[test.id].config.get("store_failures") is not False]
-        if not asked:
+        storable = [test for test in tests if test.id in nodes and nodes[test.id].config.get("store_failures") is not False]
+        if not storable:
             return {}
-        outcome = self._engine.compile_tests(asked, limit)
-        if error := command_error(asked, outcome):
+        outcome = self._engine.compile_tests(storable, limit)
+        if error := command_error(storable, outcome):
             self._on_line("warn", error.message)
         return compiled_statements(outcome)
 

@@ -148,20 +148,20 @@ class Flow:
 
     def _hands_on(self, call: nodes.Call) -> bool:
         """Return whether a call only passes such a value on: to a macro, where it is tracked, to `return`, or to an error message."""
-        handed = [
+        arguments = [
             *call.args,
             *(each.value for each in call.kwargs),
             *(each for each in (call.dyn_args, call.dyn_kwargs) if each is not None),
         ]
-        held = [each for each in handed if self._holds(each)]
+        run_specific = [each for each in arguments if self._holds(each)]
         name, macros = calls(call) or "", self._callees(call)
-        if held:
+        if run_specific:
             self._given.update(macros)
         if self._is_reading:
-            return not held or name.partition(".")[0] not in _SAYS_TO_DBT
-        if self._holds(call.node) or not all(self._writes_out(each) for each in held):
+            return not run_specific or name.partition(".")[0] not in _SAYS_TO_DBT
+        if self._holds(call.node) or not all(self._writes_out(each) for each in run_specific):
             return False
-        return not held or bool(macros) or name == "return" or name.startswith("exceptions.raise")
+        return not run_specific or bool(macros) or name == "return" or name.startswith("exceptions.raise")
 
     def _visit(self, node: nodes.Node) -> None:
         match node:

@@ -133,20 +133,20 @@ def _value_count(top: yaml.Node) -> int:
     """Return the number of values in a node, with aliases expanded. Raise _TooLargeError if a node contains itself."""
     sizes: dict[int, int] = {}
     under_way: set[int] = set()
-    left = [top]
-    while left:
-        node = left[-1]
+    stack = [top]
+    while stack:
+        node = stack[-1]
         inner = _children(node)
         new = [each for each in inner if id(each) not in sizes]
         if new:
             under_way.add(id(node))
             if any(id(each) in under_way for each in new):
                 raise _TooLargeError("an alias refers to a node that contains it")
-            left += new
+            stack += new
         else:
             sizes[id(node)] = 1 + sum(sizes[id(each)] for each in inner)
             under_way.discard(id(node))
-            left.pop()
+            stack.pop()
     return sizes[id(top)]
 
 

@@ -37,14 +37,14 @@ def ddl_statements(table: Table, found: Parts) -> list[str]:
     if not any(name == table.name for name, _ in found):
         columns = [f"{name} {definition}" for name, definition in table.columns.items()]
         columns += [f"primary key ({', '.join(table.key)})"] if table.key else []
-        made = [f"create table if not exists {table.name} ({', '.join(columns)})"]
+        statements = [f"create table if not exists {table.name} ({', '.join(columns)})"]
     else:
-        made = [
+        statements = [
             f"alter table {table.name} add column if not exists {name} {_addable(definition)}"
             for name, definition in table.columns.items()
             if (table.name, name) not in found
         ]
-    return made + [
+    return statements + [
         f"create {'unique ' if table.unique else ''}index if not exists {name} on {table.name} {what}"
         for name, what in table.indexes.items()
         if (table.name, name) not in found

@@ -109,15 +109,15 @@ def _request(caller: Caller, step: CacheStep, path: str, context: WarmupContext,
 def _version(place: CacheVersion, answer: Answer) -> str | None:
     """Return the version in a response."""
     if place.header:
-        found: JsonValue = answer.headers.get(place.header)
+        value: JsonValue = answer.headers.get(place.header)
     else:
         try:
-            found = json.loads(answer.body)
+            value = json.loads(answer.body)
         except (ValueError, RecursionError):
             return None
         for name in (place.field or "").split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-    return str(found) if isinstance(found, str | int) and found != "" else None
+            value = value.get(name) if isinstance(value, dict) else None
+    return str(value) if isinstance(value, str | int) and value != "" else None
 
 
 def _is_run_id(version: str, refresh: str) -> bool:

@@ -132,15 +132,15 @@ class _Observer:
             self._change = f"{name} has changed"
 
     def _record_table(self, relation: Relation, oid: int, file: str) -> None:
-        kept = self._before.tables.get(str(relation)) if self._before else None
+        previous = self._before.tables.get(str(relation)) if self._before else None
         author = sql.SQL("({next} - ({next} - xmin::text::bigint) % 4294967296)").format(next=sql.Literal(self._next_xid))
         late = sql.SQL("{} >= {}").format(author, sql.Literal(self._xmin))
         further: sql.Composable = sql.SQL("false")
-        if kept:
-            since, known = sql.Literal(kept.xmin), sql.Literal(kept.xids)
-            further = sql.SQL("{} >= {} and {} <> all ({}::bigint[])").format(author, since, author, known)
+        if previous:
+            since, previous_xids = sql.Literal(previous.xmin), sql.Literal(previous.xids)
+            further = sql.SQL("{} >= {} and {} <> all ({}::bigint[])").format(author, since, author, previous_xids)
         counts = sql.SQL("select count(*), count(*) filter (where {}), count(*) filter (where {}) from {}")
-        lines, young, new = self._connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
+        row_count, young, new = self._connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
         authors: list[int] = []
         if young:
             # A separate query, which is rarely needed: parallel workers cannot compute a distinct list.
@@ -150,15 +150,15 @@ class _Observer:
             raise UnknownError(f"{relation} was written by too many transactions while one of them was open")
         written = self._write_count(oid) if self._is_read else None
         self.snapshot.tables[str(relation)] = TableState(
-            storage_id=file, row_count=lines, xmin=self._xmin, xids=authors, rows_written=written
+            storage_id=file, row_count=row_count, xmin=self._xmin, xids=authors, rows_written=written
         )
-        if kept is None or self._change:
+        if previous is None or self._change:
             return
-        if file != kept.storage_id:
+        if file != previous.storage_id:
             self._change = f"{relation} was replaced, truncated, rewritten or given other columns"
-        elif new or lines != kept.row_count:
-            self._change = f"{relation} has {new} new rows, and {kept.row_count - lines + new} fewer of the earlier rows"
-        elif written != kept.rows_written:
+        elif new or row_count != previous.row_count:
+            self._change = f"{relation} has {new} new rows, and {previous.row_count - row_count + new} fewer of the earlier rows"
+        elif written != previous.rows_written:
             self._change = f"{relation} was written to, and may have had other rows in between"
 
     def _write_count(self, oid: int) -> int:

@@ -36,9 +36,9 @@ def check_unchanged(context: AttemptContext, earlier: ResumeState) -> str:
             elif earlier.nodes or earlier.restart_reason:
                 change = "an earlier attempt of this run has begun"
             if before and last and not change:
-                made, change = observe_outputs(connection, tracked, limit, before.outputs)
+                outputs, change = observe_outputs(connection, tracked, limit, before.outputs)
                 if not change and context.marts.live_version() == before.version:
-                    run_log.record_outputs(made, before.version)
+                    run_log.record_outputs(outputs, before.version)
                     return f"nothing has changed since {last.run_id}"
     except (UnknownError, psycopg.Error) as error:
         log.info("cannot tell whether anything has changed: %s", error)

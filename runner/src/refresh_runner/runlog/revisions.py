@@ -27,7 +27,7 @@ def known_revisions(warehouse: WarehouseConnection, refresh: RefreshRef, run: st
 
     Raise RunFailedError if the warehouse cannot be queried: then the run cannot continue either.
     """
-    known = {
+    parameters = {
         "namespace": refresh.namespace,
         "refresh": refresh.name,
         "run_id": run,
@@ -37,10 +37,10 @@ def known_revisions(warehouse: WarehouseConnection, refresh: RefreshRef, run: st
     try:
         with warehouse.short_transaction() as connection:
             # the column does not exist before the first run of this version
-            found = connection.execute(HAS_REVISIONS_SQL).fetchone()
-            if not (found and found[0]):
+            has_revisions = connection.execute(HAS_REVISIONS_SQL).fetchone()
+            if not (has_revisions and has_revisions[0]):
                 return KnownRevisions()
-            rows = [connection.execute(query, known).fetchone() for query in (PREVIOUS_REVISION_SQL, LAST_GOOD_SQL)]
+            rows = [connection.execute(query, parameters).fetchone() for query in (PREVIOUS_REVISION_SQL, LAST_GOOD_SQL)]
     except RefusedError as error:
         message = f"cannot read the revisions of earlier runs from the run log: {error}"
         reason = reason_of(error.sqlstate, Reason.PRIVILEGE_MISSING)

@@ -62,16 +62,16 @@ def sample(connection: psycopg.Connection, statement: str, ask: SampleOptions) -
 
 def to_json(found: Mapping[str, Rows], redact: Redactor) -> str | None:
     """Return the redacted file as JSON: rows by the test's name, up to the maximum length; None if there are no rows."""
-    kept: dict[str, Rows] = {}
-    left = MAX_LENGTH
+    samples: dict[str, Rows] = {}
+    remaining = MAX_LENGTH
     for name, rows in found.items():
         for row in rows:
             shown = {redact(column): _shown(value, redact) for column, value in row.items()}
-            left -= len(json.dumps(shown, ensure_ascii=False))
-            if left < 0:
+            remaining -= len(json.dumps(shown, ensure_ascii=False))
+            if remaining < 0:
                 break
-            kept.setdefault(redact(name), []).append(shown)
-    return json.dumps(kept, ensure_ascii=False, indent=1) if kept else None
+            samples.setdefault(redact(name), []).append(shown)
+    return json.dumps(samples, ensure_ascii=False, indent=1) if samples else None
 
 
 def describe_error(error: psycopg.Error) -> str:

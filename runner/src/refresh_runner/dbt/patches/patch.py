@@ -44,19 +44,19 @@ class Symbol:
         """Return how dbt's symbol differs from the expected one; None if it does not."""
         path = f"{self.module}.{self.name}"
         try:
-            found: object = importlib.import_module(self.module)
+            symbol: object = importlib.import_module(self.module)
             for part in self.name.split("."):
-                found = inspect.getattr_static(found, part)
+                symbol = inspect.getattr_static(symbol, part)
         except (ImportError, AttributeError):
             return f"dbt has no {path}"
         kind = ""
-        if isinstance(found, classmethod | staticmethod):
-            kind, found = type(found).__name__, found.__func__
+        if isinstance(symbol, classmethod | staticmethod):
+            kind, symbol = type(symbol).__name__, symbol.__func__
         if kind != self.kind:
             return f"{path} is a {kind or 'plain function'}, expected a {self.kind or 'plain function'}"
-        if not callable(found):
+        if not callable(symbol):
             return f"{path} is not callable"
-        parameters = ", ".join(inspect.signature(found).parameters)
+        parameters = ", ".join(inspect.signature(symbol).parameters)
         return None if parameters == self.parameters else f"{path} takes ({parameters}), expected ({self.parameters})"
 
 

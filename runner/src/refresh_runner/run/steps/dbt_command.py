@@ -28,8 +28,8 @@ def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: 
     An error of the command itself is dropped once a retry has none. It prevents a retry unless it is transient.
     """
     services, nodes = context.services, context.resolved.nodes[step.name]
-    found = {node.id: NodeResult(node, NodeState.OK, reused=True) for node in nodes if node.id in context.resolved.reusable}
-    pending = tuple(node for node in nodes if node.id not in found)
+    results = {node.id: NodeResult(node, NodeState.OK, reused=True) for node in nodes if node.id in context.resolved.reusable}
+    pending = tuple(node for node in nodes if node.id not in results)
     error: CommandError | None = None
     for attempt in range(1, step.retries + 2):
         context.progress.step_started(step.name, attempt)
@@ -38,13 +38,13 @@ def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: 
         result = execute(context, step, pending, command)
         error = result.error
         services.run_log.record_nodes(step.name, result.nodes)
-        found |= {node.node.id: node for node in result.nodes}
-        pending = nodes_to_retry(found.values())
+        results |= {node.node.id: node for node in result.nodes}
+        pending = nodes_to_retry(results.values())
         if not pending or attempt > step.retries or (error and not error.retryable):
             break
-        log.warning("retrying %s: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
+        log.warning("retrying %s: %s", ", ".join(node.name for node in pending), results[pending[0].id].message)
         services.clock.sleep(STEP_RETRY.delay(attempt, services.jitter()))
-    return CommandResult(tuple(found.values()), error)
+    return CommandResult(tuple(results.values()), error)
 
 
 def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], command: Command) -> CommandResult:
