@@ -169,7 +169,7 @@ def test_a_secret_in_a_message_does_not_reach_the_status(home: Home):
 
 
 def test_a_password_that_is_a_word_of_the_contract_breaks_nothing(home: Home):
-    """Somebody's is `Running`, and the refresh's name is no better."""
+    """Somebody may use `Running`, or the refresh's name, as a password."""
     status = RunStatusWriter(home.server, home.ref, Redactor(["Running", "petit"]), now)
     status.enable()
     status.update(a_run(message="Running as petit"))
@@ -179,7 +179,7 @@ def test_a_password_that_is_a_word_of_the_contract_breaks_nothing(home: Home):
 
 
 def test_an_api_server_that_is_away_holds_nobody_up(home: Home):
-    """Offering returns at once, and the end is waited for within bounds."""
+    """`update` returns at once, and the wait at the end is limited."""
     status = RunStatusWriter(replace(home.server, url=f"https://127.0.0.1:{free_port()}"), home.ref, Redactor(), now)
     status.enable()
     started = time.monotonic()

@@ -26,7 +26,7 @@ from refresh_runner.run.model_selection import models_of_layers
 
 
 def grants_command(options: RunOptions, grantee: Grantee | None, environment: Environment, preview: str | None = None) -> int:
-    """Print the grants that the grantee needs, or without a grantee those that the warehouse's own user lacks; return the exit code.
+    """Print the grants that the grantee needs, or without a grantee those that the warehouse's user lacks. Return the exit code.
 
     With `preview`, print those that this role needs to preview what the grantee builds.
     """

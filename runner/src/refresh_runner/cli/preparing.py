@@ -65,7 +65,7 @@ class Preparation:
         name = f"packages_{packages.digest(self.project)}.tar.gz"
         cache = None if packages.has_local(self.project) else self.cache
         if cache and (content := cache.load(name)) is not None:
-            # as `dbt deps` does: what is committed there is not what the lock file says
+            # like `dbt deps`: what is committed there is not what the lock file says
             _remove(folder)
             with io.BytesIO(content) as archive:
                 extract(archive, folder, "r|gz")
@@ -74,7 +74,7 @@ class Preparation:
         self._download()
         check_links(self.source)
         make_links_relative(self.source)
-        _log.info("the packages in %s are installed", packages.LOCK)
+        _log.info("installed the packages in %s", packages.LOCK)
         if cache:
             cache.store(name, archive_of(folder, LONGEST))
 

@@ -160,7 +160,7 @@ def report_rejection(message: str, run_id: str, attempt: int, termination_log: P
 
 
 def write_termination_message(words: TerminationMessage | PreviewEnd, path: Path) -> None:
-    """Write a termination message short enough for Kubernetes; outside a pod the file does not exist, which is no error."""
+    """Write a termination message short enough for Kubernetes. Outside of a pod the file does not exist, which is not an error."""
     length = len(words.message or "")
     while len(text := words.model_dump_json(by_alias=True, exclude_none=True).encode()) > _TERMINATION_MESSAGE_BYTES and length:
         length = length // 2

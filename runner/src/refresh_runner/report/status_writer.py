@@ -33,7 +33,7 @@ HEARTBEAT: Final = 15.0
 _ERROR_LENGTH: Final = 500
 """Maximum number of characters of the API server's error that are logged."""
 _FREE_TEXT_FIELDS: Final = frozenset({"message", "failures", "version", "path"})
-"""Fields of the status with free text, which may quote a secret."""
+"""Status fields with free text, which may quote a secret."""
 _WORDS: Final = frozenset({"state", "type", "status", "reason", "differences", "unexpected", "completionTime", "lastTransitionTime"})
 """Fields of a preview's status with words and times of ours."""
 
@@ -187,7 +187,7 @@ class RunStatusWriter(StatusWriter[Run]):
         return self._without_secrets(RunnerStatus(run=run).model_dump(mode="json", by_alias=True, exclude_none=True))
 
     def _without_secrets(self, value: JsonValue, text: bool = False) -> JsonValue:
-        """Redact secrets in free text only: a weak password may equal a value such as "Failed"."""
+        """Redact secrets only in free text: a weak password may equal a value such as "Failed"."""
         if isinstance(value, dict):
             return {key: self._without_secrets(inner, text=key in _FREE_TEXT_FIELDS) for key, inner in value.items()}
         if isinstance(value, list):
