@@ -30,7 +30,7 @@ def test_a_laptop_checks_a_branch_without_a_checkout(
     for option, says in (
         (f"{address}@gone#subdirectory=dbt", "gone does not exist"),
         (f"{address}@main", "the repository's top folder has no dbt_project.yml"),
-        ("git+http://example.org/x.git", "write git+URL@REF#subdirectory=FOLDER"),
+        ("git+http://example.org/x.git", "use git+URL@REF#subdirectory=FOLDER"),
     ):
         assert main(["lint", str(file), "--project", option]) == 1
         assert says in capsys.readouterr().out
