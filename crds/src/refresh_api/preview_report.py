@@ -21,7 +21,7 @@ _NAME_LENGTH: Final = 255
 _MAX_BYTES: Final = 128 * 1024
 """Maximum size of a report in a status, as JSON."""
 
-_MARKDOWN: Final = {**{letter: f"\\{letter}" for letter in "\\|`[]"}, "<": "&lt;", "\n": " ", "\r": " "}
+_MARKDOWN: Final = {**{letter: f"\\{letter}" for letter in "\\|`[]"}, "<": "&lt;", "@": "@<!-- -->", "\n": " ", "\r": " "}
 
 
 class Difference(StrEnum):
@@ -125,7 +125,7 @@ class ModelReport(Model):
     milliseconds: int = Field(ge=0, description="How long it took.")
 
 
-class TestReport(Model):
+class ProblemReport(Model):
     """A test that failed or warned on what was built."""
 
     name: str = Field(description="Name of the test.", json_schema_extra=_text())
@@ -145,7 +145,7 @@ class PreviewReport(Model):
         default_factory=list, json_schema_extra=_at_most(_MAX_NAMES), description="The models that the change touches, as they were built."
     )
     tests: int = Field(default=0, ge=0, description="Number of tests of these models, which ran on what was built.")
-    problems: list[TestReport] = Field(
+    problems: list[ProblemReport] = Field(
         default_factory=list, json_schema_extra=_at_most(_MAX_NOTES), description="The tests that failed or warned."
     )
     removed: list[str] = Field(
@@ -211,7 +211,7 @@ def _without_long_values(figures: ColumnFigures) -> ColumnFigures:
     return figures.model_copy(update=values)
 
 
-def _bounded_test(test: TestReport) -> TestReport:
+def _bounded_test(test: ProblemReport) -> ProblemReport:
     return test.model_copy(update={"name": clip(test.name, _NAME_LENGTH), "message": clip(test.message, _NOTE_LENGTH)})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Final
 
 from refresh_api.run_request import ExitCode
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
@@ -15,7 +16,7 @@ from refresh_runner.dbt.open_project import open_project
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
-from refresh_runner.model.steps import TestsStep
+from refresh_runner.model.steps import Selection, TestsStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.privileges import Grantee, Privilege, PrivilegeKind, grant_statements, grantee_of, missing, quote_identifier
@@ -23,6 +24,8 @@ from refresh_runner.publish.derived_names import previous_relation, staging_rela
 from refresh_runner.publish.staged_tables import staged_tables
 from refresh_runner.run import required_privileges
 from refresh_runner.run.model_selection import models_of_layers
+
+_ALL: Final = Selection(("fqn:*",))
 
 
 def grants_command(options: RunOptions, grantee: Grantee | None, environment: Environment, preview: str | None = None) -> int:
@@ -76,11 +79,14 @@ def print_preview_grants(plan: Plan, project: Path, builder: Grantee, role: str,
     try:
         with open_project(project, plan.dbt, "refresh-grants") as dbt:
             models = models_of_layers(spelling.by_project(plan, dbt), dbt)
-            built = {place.schema for place in dbt.graph.relations(models).values()}
-            read = sorted(place for place in dbt.graph.reads([*models, *dbt.graph.tests_of(models)]) if place.schema not in built)
+            of_project = {place.schema for place in dbt.graph.relations(dbt.graph.models(_ALL)).values()}
+            touched = {*dbt.graph.reads([*models, *dbt.graph.tests_of(models)]), *dbt.graph.relations(models).values()}
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
         return ExitCode.FAILED
+    # of models, each run makes new tables, also those of other refreshes; sources stay
+    built = {place.schema for place in touched} & of_project
+    read = sorted(place for place in touched if place.schema not in built)
     name, owner = quote_identifier(role), quote_identifier(builder.role)
     say(f"-- Grants that the role {role} needs for previews of {plan.run_request.refresh.name}; execute them as a superuser.")
     say(f"-- It reads what {builder.role} builds, also later, and owns the schemas of its previews. Run the refresh once before.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Final
 
-from refresh_api.preview_report import ColumnFigures, ColumnReport, MartReport, ModelReport, PreviewReport, TestReport
+from refresh_api.preview_report import ColumnFigures, ColumnReport, MartReport, ModelReport, PreviewReport, ProblemReport
 from refresh_runner.model.step_results import NodeState
 from refresh_runner.preview import comparison
 from refresh_runner.preview.preview import Preview
@@ -21,7 +21,9 @@ def report_of(preview: Preview, *, texts: bool = True) -> PreviewReport:
         marts=[mart_report(table, texts=texts) for table in preview.comparisons],
         models=[ModelReport(name=each.node.name, milliseconds=round(each.seconds * 1000)) for each in preview.built],
         tests=len(preview.tests),
-        problems=[TestReport(name=each.node.name, failed=each.state is not NodeState.WARNED, message=each.message or "") for each in bad],
+        problems=[
+            ProblemReport(name=each.node.name, failed=each.state is not NodeState.WARNED, message=each.message or "") for each in bad
+        ],
         removed=list(preview.removed),
         left_out=list(preview.left_out),
     )
