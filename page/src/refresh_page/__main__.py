@@ -58,7 +58,7 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
             timeout_graceful_shutdown=2,
         )
     )
-    watches = [asyncio.create_task(watcher.run(namespace, store)) for namespace in namespaces]
+    watches = [asyncio.create_task(watch(namespace, store)) for watch in (watcher.run, watcher.run_previews) for namespace in namespaces]
     try:
         await server.serve()
     finally:

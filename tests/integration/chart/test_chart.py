@@ -397,7 +397,15 @@ def test_the_pages_permission_is_to_read_refreshes(run_helm, contract):
         return contract.within(where).attempt("auth", "can-i", *words, f"--as={account}").returncode == 0
 
     assert can("watch", "dashboardrefreshes")
-    forbidden = ["patch dashboardrefreshes", "patch dashboardrefreshes --subresource=status", "get secrets", "get pods", "list jobs"]
+    assert can("watch", "refreshpreviews")
+    forbidden = [
+        "patch dashboardrefreshes",
+        "create refreshpreviews",
+        "patch dashboardrefreshes --subresource=status",
+        "get secrets",
+        "get pods",
+        "list jobs",
+    ]
     forbidden += ["get pods --subresource=log", "create pods", "get configmaps"]
     assert [each for each in forbidden if can(*each.split())] == []
     assert not can("watch", "dashboardrefreshes", where="default")

@@ -13,6 +13,7 @@ from refresh_page.runlog.repository import RunLogRepository, RunLogUnavailableEr
 from support.eventually import eventually
 from support.page import mount_secret, write_refresh
 from support.page_refreshes import build_history, build_history_entry, build_refresh, build_run_status, kube_time
+from support.previews import PREVIEWS, preview_body
 from support.proxy import Proxy
 
 PHASE2 = "/refreshes/pages/phase2"
@@ -210,3 +211,16 @@ def test_if_the_api_server_is_down_the_page_shows_the_last_known_state(ground):
             assert line(page, "phase2")["health"]["data"] == "Stale"
             eventually(lambda: "The cluster stopped responding" in page.get("/", accept="text/html").text, within=30)
             assert (ground.account / "token").read_text() not in page.log.read_text()
+
+
+def test_a_preview_appears_and_disappears(ground, page):
+    """The page watches previews by its own permission."""
+    body = preview_body("of-phase2", "phase2")
+    ground.api.create("pages", PREVIEWS, body)
+    path = f"{PHASE2}/previews/of-phase2"
+    eventually(lambda: page.get(path).status_code == 200, within=10)
+    ground.api.patch("pages", PREVIEWS, "of-phase2", {"status": {"state": "Same", "message": "no mart differs"}}, status=True)
+    eventually(lambda: page.json(path)["preview"]["state"] == "Same", within=10)
+    assert [each["name"] for each in page.json(PHASE2)["previews"]] == ["of-phase2"]
+    ground.api.delete("pages", PREVIEWS, "of-phase2")
+    eventually(lambda: page.get(path).status_code == 404, within=10)

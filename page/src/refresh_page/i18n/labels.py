@@ -17,6 +17,14 @@ LABELS: Final[Mapping[str, str]] = {
     "Skipped": N_("Skipped"),
     "Running": N_("Running"),
     "Pending": N_("Pending"),
+    # states of previews
+    "Same": N_("No difference"),
+    "Differs": N_("Differs"),
+    # kinds of differences
+    "Added": N_("rows added"),
+    "Removed": N_("rows removed"),
+    "Changed": N_("rows changed"),
+    "Columns": N_("other columns"),
     # verdicts on marts
     "VALID": N_("VALID"),
     "WARNING": N_("WARNING"),

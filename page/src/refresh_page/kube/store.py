@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from refresh_page.kube.models import Ref, Refresh
+from refresh_page.kube.previews import Previews
 
 
 class Store:
@@ -17,6 +18,7 @@ class Store:
         self._changes = 0
         self._started = f"{started.timestamp():.0f}"
         self._changed = asyncio.Event()
+        self.previews = Previews(self._notify)
 
     @property
     def is_synced(self) -> bool:
@@ -42,9 +44,9 @@ class Store:
         return self._refreshes.get(ref)
 
     def version_of(self, ref: Ref) -> str:
-        """Return a version that changes with every change of one refresh, and when the API server becomes reachable or unreachable."""
+        """Return a version that changes with every change of one refresh and its previews, and when the API server is lost or found."""
         found = self._refreshes.get(ref)
-        return f"{self._started}.{found.version if found else ''}.{len(self._unreachable)}"
+        return f"{self._started}.{found.version if found else ''}.{self.previews.version_of(ref)}.{len(self._unreachable)}"
 
     def replace(self, namespace: str, refreshes: Iterable[Refresh]) -> None:
         """Replace all refreshes of a namespace (empty: of the cluster)."""

@@ -9,9 +9,11 @@ from typing import Final
 from refresh_api.model import Model, Time
 from refresh_api.status import MartStatus, MissedReason, TestCounts
 from refresh_page.kube.models import Refresh
+from refresh_page.kube.previews import Preview
 from refresh_page.runlog.models import MartRow, RefreshRows, RunLogState, StepRow
 from refresh_page.views.conditions import ConditionView, condition_views
 from refresh_page.views.overview import RefreshSummary, summary_of
+from refresh_page.views.preview import PreviewSummary, preview_summaries
 from refresh_page.views.run_models import RunSummary
 from refresh_page.views.run_source import RunSource
 
@@ -79,10 +81,14 @@ class RefreshDetail(Model):
     """Recency first."""
     steps: tuple[StepSeries, ...] = ()
     mart_series: tuple[MartSeries, ...] = ()
+    previews: tuple[PreviewSummary, ...] = ()
+    """Newest first."""
     log_state: RunLogState = RunLogState.NOT_CONFIGURED
 
 
-def detail_of(refresh: Refresh, rows: RefreshRows | None, log_state: RunLogState, now: datetime) -> RefreshDetail:
+def detail_of(
+    refresh: Refresh, previews: Iterable[Preview], rows: RefreshRows | None, log_state: RunLogState, now: datetime
+) -> RefreshDetail:
     """Return the page of a refresh; if `rows` is None, from the status alone."""
     status, spec, run = refresh.status, refresh.spec, refresh.status.run
     history = rows or RefreshRows()
@@ -100,6 +106,7 @@ def detail_of(refresh: Refresh, rows: RefreshRows | None, log_state: RunLogState
         runs=RunSource(refresh).summaries(rows),
         steps=_step_series(history, {step.name: number for number, step in enumerate(run.steps)} if run else {}),
         mart_series=_mart_series(history),
+        previews=preview_summaries(previews),
         log_state=log_state,
     )
 

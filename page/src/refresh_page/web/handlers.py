@@ -18,6 +18,7 @@ from refresh_page.kube.store import Store
 from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
 from refresh_page.views.overview import Overview, overview_of
+from refresh_page.views.preview import preview_view
 from refresh_page.views.refresh import detail_of
 from refresh_page.views.run import run_view
 from refresh_page.views.run_source import RunSource
@@ -76,7 +77,7 @@ class Handlers:
         if refresh is None:
             return self._not_found(request)
         past = await self.run_log.refresh_rows(ref)
-        detail = detail_of(refresh, past.value, past.state, self.now())
+        detail = detail_of(refresh, self.store.previews.of(ref), past.value, past.state, self.now())
         if _wants_json(request):
             return _json(detail)
         return self._html(request, "refresh.html", self._version(ref), {"detail": detail, **self._banner()})
@@ -94,6 +95,19 @@ class Handlers:
         if _wants_json(request):
             return _json(view)
         return self._html(request, "run.html", self._version(ref, run), {"view": view, **self._banner()})
+
+    async def preview(self, request: Request) -> Response:
+        """Show one preview."""
+        ref, name = _ref(request), str(request.path_params["preview"])
+        if _wants_events(request):
+            return self.streams.open(lambda: self._version(ref))
+        preview, refresh = self.store.previews.get(ref, name), self.store.get(ref)
+        if preview is None:
+            return self._not_found(request)
+        view = preview_view(preview, refresh.title if refresh else ref.name, self.now())
+        if _wants_json(request):
+            return _json(view)
+        return self._html(request, "preview.html", self._version(ref), {"view": view, **self._banner()})
 
     async def artifact(self, request: Request) -> Response:
         """Return an artifact of a run."""

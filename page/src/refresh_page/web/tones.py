@@ -5,8 +5,8 @@ from typing import Final
 
 SIGNS: Final[Mapping[str, str]] = {"good": "✓", "warn": "⚠", "bad": "✗", "none": "–"}
 _VALUES: Final = {
-    "good": "Succeeded VALID ok True",
-    "warn": "Warned WARNING warned",
+    "good": "Succeeded VALID ok True Same",
+    "warn": "Warned WARNING warned Differs",
     "bad": "Failed FAILED failed broken False",
     "none": "Skipped Pending skipped Unknown",
     "live": "Running",
