@@ -143,7 +143,7 @@ async def test_hostile_values_are_text():
         "columns": [{"name": HOSTILE, "after": figures(type=HOSTILE, least=HOSTILE)}],
     }
     report = {"marts": [mart], "models": [{"name": HOSTILE, "milliseconds": 1}], "problems": [{"name": HOSTILE, "failed": True}]}
-    status = {
+    status: Json = {
         "message": HOSTILE,
         "shortRevision": HOSTILE,
         "revision": HOSTILE,
