@@ -18,7 +18,8 @@ from refresh_runner.cli import preparing
 from refresh_runner.repository import handover
 from refresh_runner.repository.handover import Fetched
 from support.git_server import GitServer, Repository, unavailable
-from support.runner_harness import RunnerHarness, write_project
+from support.preview_pod import PreviewPod
+from support.runner_harness import NO_ACCOUNT, RunnerHarness, write_project
 
 MACRO = "{% macro soixante() %}60{% endmacro %}\n"
 PACKAGE = "name: {name}\nversion: 1.0.0\nconfig-version: 2\n"
@@ -92,6 +93,25 @@ def test_packages_are_installed_by_the_lock_file_once(case: Case):
     assert "the packages are already downloaded" in case.log
     assert not [request for request in case.server.requests if "outils" in request.path]
     assert case.runner.run(case.spec).code == 0
+
+
+def test_a_preview_installs_the_packages_of_both_commits_and_keeps_nothing(case: Case, tmp_path: Path):
+    """What it keeps would be signed with a password that code of a branch has read."""
+    assert case.fetch().project, case.log
+    assert case.runner.run(case.spec).code == 0
+    kept = "select name, xmin::text from dbt_refresh_project_cache order by 1"
+    before = case.runner.database.rows(kept)
+    assert before
+    base = case.repository.commit("Nothing more")
+    (case.package.tree / "macros/soixante.sql").write_text(MACRO.replace("60", "61"))
+    case.package.commit("Change the macro")
+    case.lock()
+    case.repository.commit("Take the new package", "fix")
+    case.runner.secrets["warehouse-preview"] = case.runner.database.secret
+    pod = PreviewPod(tmp_path / "pod", case.runner.ref, case.runner.secrets, NO_ACCOUNT, {ALLOWED_URLS_ENV: "https://localhost:*/*"})
+    assert pod.run(case.spec, {"branch": "fix"}, base) == 0, pod.output.getvalue()
+    assert pod.end.message == "dwh_marts.mart_a: 1 added"
+    assert case.runner.database.rows(kept) == before
 
 
 def test_a_package_from_an_address_that_is_not_allowed(case: Case):

@@ -96,7 +96,7 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
 
 
 def _fetched_for_preview(run_request: RunRequest, fetcher: Fetcher, folder: Path) -> handover.Fetched:
-    """Fetch one of the two commits of a preview. Nothing of it is executed here, where the repository's credentials are, nor kept."""
+    """Fetch one of the two commits of a preview. It is not parsed here, where the repository's credentials are, nor kept."""
     elapsed = fetcher.clock.elapsed
     end = elapsed() + duration(fetcher.git.timeout).total_seconds()
     revision, project = fetcher.fetch(folder / handover.SOURCE)
