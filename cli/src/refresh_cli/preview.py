@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from refresh_api import preview_report
+from refresh_api import preview_text
 from refresh_api.names import API_VERSION, NAME_MAX_LENGTH, PREVIEW_KIND
 from refresh_api.objects import object_of
 from refresh_api.plain import one_line, plain
@@ -26,7 +26,7 @@ DIFFERS: Final = 3
 _INTERRUPTED: Final = 130
 _SUFFIX: Final = 6
 """Characters that the API server adds to a generated name, with the dash before them."""
-_REPORTS: Final = {"text": preview_report.text, "markdown": preview_report.markdown}
+_REPORTS: Final = {"text": preview_text.text, "markdown": preview_text.markdown}
 
 
 def preview_command(kubectl: Kubectl, options: argparse.Namespace) -> int:

@@ -1,6 +1,5 @@
-"""What a preview found: a structure without rows, bounded for a status, and its text for a terminal and for a merge request; pure."""
+"""What a preview found: a structure without rows, which is bounded for a status; pure."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -10,18 +9,14 @@ from refresh_api.model import Model
 from refresh_api.status import clip
 
 _MAX_MARTS: Final = 64
-_MAX_COLUMNS: Final = 40
+MAX_COLUMNS: Final = 40
 """Columns of a mart that are listed."""
 _MAX_NAMES: Final = 100
 _MAX_NOTES: Final = 50
 _NOTE_LENGTH: Final = 500
-_VALUE_LENGTH: Final = 40
-"""Characters of a value that are shown."""
 _NAME_LENGTH: Final = 255
 _MAX_BYTES: Final = 128 * 1024
 """Maximum size of a report in a status, as JSON."""
-
-_MARKDOWN: Final = {**{letter: f"\\{letter}" for letter in "\\|`[]"}, "<": "&lt;", "@": "@<!-- -->", "\n": " ", "\r": " "}
 
 
 class Difference(StrEnum):
@@ -91,7 +86,7 @@ class MartReport(Model):
         ge=0,
         description="Rows with the same key and other values; unset where rows cannot be matched, and each counts as removed and added.",
     )
-    columns: list[ColumnReport] = Field(default_factory=list, json_schema_extra=_at_most(_MAX_COLUMNS), description="Columns that differ.")
+    columns: list[ColumnReport] = Field(default_factory=list, json_schema_extra=_at_most(MAX_COLUMNS), description="Columns that differ.")
     more_columns: int = Field(default=0, ge=0, description="Number of further columns that differ.")
 
     @property
@@ -196,7 +191,7 @@ class PreviewReport(Model):
 
 
 def _bounded_mart(mart: MartReport) -> MartReport:
-    kept = _with_columns(mart, _MAX_COLUMNS)
+    kept = _with_columns(mart, MAX_COLUMNS)
     columns = [
         each.model_copy(
             update={side: figures and _without_long_values(figures) for side, figures in (("before", each.before), ("after", each.after))}
@@ -229,82 +224,3 @@ def _short_counts(mart: MartReport) -> str:
     counts = {"added": mart.added, "removed": mart.removed, "changed": mart.changed or 0}
     parts = [f"{count} {word}" for word, count in counts.items() if count]
     return ", ".join(parts) or "other columns"
-
-
-def text(report: PreviewReport) -> str:
-    """Return the report for a terminal."""
-    return "\n".join(_lines(report, heading="", bullet="  "))
-
-
-def markdown(report: PreviewReport) -> str:
-    """Return the report for a merge request."""
-    return "\n".join(_lines(report, heading="### ", bullet="- ", markdown=True))
-
-
-def as_json(report: PreviewReport) -> str:
-    """Return the report for a program."""
-    return report.model_dump_json(by_alias=True, indent=2)
-
-
-def _lines(report: PreviewReport, heading: str, bullet: str, *, markdown: bool = False) -> Iterator[str]:
-    def cell(value: str) -> str:
-        return _cell(value) if markdown else " ".join(value.split())
-
-    if not report.models:
-        yield "The change touches no model of this refresh."
-    for mart in report.marts:
-        yield f"{heading}{cell(mart.relation)}: {cell(mart.summary)}"
-        yield from _table(mart) if markdown else _list(mart)
-        yield ""
-    if report.models:
-        names = ", ".join(f"{each.name} ({each.milliseconds / 1000:.1f} s)" for each in report.models)
-        yield f"{heading}{len(report.models)} models built: {cell(names)}"
-    failed = [each for each in report.problems if each.failed]
-    warned = [each for each in report.problems if not each.failed]
-    if report.tests:
-        yield f"{heading}{report.tests} tests: {len(failed)} failed, {len(warned)} warned"
-        yield from (f"{bullet}{cell(each.name)}: {cell(each.message)}" for each in (*failed, *warned))
-    yield from (f"{bullet}{cell(name)} is removed from the project; its table stays as it is" for name in report.removed)
-    yield from (f"{bullet}{cell(note)}" for note in report.left_out)
-    if report.truncated:
-        yield f"{bullet}the report is not complete, since a status has limited room"
-
-
-def _list(mart: MartReport) -> Iterator[str]:
-    for column in mart.columns[:_MAX_COLUMNS]:
-        changed = f"{column.changed} changed; " if column.changed else ""
-        yield f"  {column.name}: {changed}{_figures(column.before)} → {_figures(column.after)}"
-    yield from _more(mart)
-
-
-def _table(mart: MartReport) -> Iterator[str]:
-    if mart.columns:
-        yield ""
-        yield "| column | changed | before | after |"
-        yield "|---|--:|---|---|"
-    for column in mart.columns[:_MAX_COLUMNS]:
-        changed = "" if column.changed is None else str(column.changed)
-        yield f"| {_cell(column.name)} | {changed} | {_cell(_figures(column.before))} | {_cell(_figures(column.after))} |"
-    yield from _more(mart)
-
-
-def _more(mart: MartReport) -> Iterator[str]:
-    more = mart.more_columns + max(0, len(mart.columns) - _MAX_COLUMNS)
-    if more:
-        yield f"{more} more columns differ"
-
-
-def _figures(figures: ColumnFigures | None) -> str:
-    if figures is None:
-        return "no such column"
-    parts = [figures.type, f"{figures.distinct} distinct", f"{figures.nulls} NULL"]
-    if figures.least is not None:
-        parts.append(f"{clip(figures.least, _VALUE_LENGTH)} to {clip(figures.greatest or '', _VALUE_LENGTH)}")
-    if figures.total is not None:
-        parts.append(f"sum {figures.total}")
-    return ", ".join(parts)
-
-
-def _cell(value: str) -> str:
-    """Return a text in which Markdown means nothing."""
-    return "".join(_MARKDOWN.get(letter, letter) for letter in value)

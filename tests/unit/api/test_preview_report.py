@@ -12,10 +12,8 @@ from refresh_api.preview_report import (
     ModelReport,
     PreviewReport,
     ProblemReport,
-    as_json,
-    markdown,
-    text,
 )
+from refresh_api.preview_text import as_json, markdown, text
 
 
 def figures(kind: str = "integer", **values: str) -> ColumnFigures:

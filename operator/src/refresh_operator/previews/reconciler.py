@@ -42,34 +42,39 @@ class Previews:
 
     async def reconcile_once(self, ref: Ref) -> timedelta | None:
         """Make the cluster match one preview. Return after what time to reconcile it again, or None if it is deleted."""
-        raw = self.store.get(PREVIEWS, ref.namespace, ref.name)
-        if raw is None:
-            self.services.observer.secrets.forget(ref)
-            self._wake_all(ref.namespace)
-            return None
-        if not self.services.acts_in(ref.namespace):
-            return self.services.settings.recheck
         async with self._starting:
-            preview = parse_preview(raw)
-            now = self.services.clock()
-            snapshot = await self.observe(preview, now)
-            decision = decide(snapshot, self.services.settings, now)
-            try:
-                await self._apply(preview, decision)
-                if decision.create:
-                    # at once, so that the next preview sees that this one runs
-                    decision = decide(await self.observe(preview, now), self.services.settings, now)
-                    await self._apply(preview, decision)
-            except Forbidden as error:
-                # the status of a preview that waits says why; another try may be allowed
-                message = clip(f"the operator lacks a permission: {error}")
-                await self._write(preview, preview.status.model_copy(update={"state": PreviewState.PENDING, "message": message}))
+            raw = self.store.get(PREVIEWS, ref.namespace, ref.name)
+            if raw is None:
+                self.services.observer.secrets.forget(ref)
+                self._wake_all(ref.namespace)
+                return None
+            if not self.services.acts_in(ref.namespace):
                 return self.services.settings.recheck
-            except Unprocessable as error:
-                await self._write(preview, _rejected(preview, str(error), now))
+            decision = await self._decide_and_apply(parse_preview(raw))
         if decision.wakes:
             self._wake_all(ref.namespace)
         return decision.requeue_after
+
+    async def _decide_and_apply(self, preview: Preview) -> PreviewDecision:
+        now, settings = self.services.clock(), self.services.settings
+        decision = decide(await self.observe(preview, now), settings, now)
+        if not decision.create:
+            await self._apply(preview, decision)
+            return decision
+        try:
+            await self._apply(preview, decision)
+        except Forbidden as error:
+            # another try may be allowed
+            message = clip(f"the operator lacks a permission: {error}")
+            await self._write(preview, preview.status.model_copy(update={"state": PreviewState.PENDING, "message": message}))
+            return PreviewDecision(requeue_after=settings.recheck)
+        except Unprocessable as error:
+            await self._write(preview, _rejected(preview, str(error), now))
+            return PreviewDecision(wakes=True)
+        # its status at once, so that the next preview sees that this one runs
+        decision = decide(await self.observe(preview, now), settings, now)
+        await self._apply(preview, decision)
+        return decision
 
     async def observe(self, preview: Preview, now: datetime) -> PreviewSnapshot:
         """Return a snapshot of a preview and what belongs to it."""

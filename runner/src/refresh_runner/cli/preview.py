@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from refresh_api import preview_report
+from refresh_api import preview_text
 from refresh_api.preview_report import Difference
 from refresh_api.run_request import ExitCode
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
@@ -28,7 +28,7 @@ from refresh_runner.run.cancellation import CancelledError, Cause
 _log = logging.getLogger(__name__)
 DIFFERS = 3
 """Exit code where readers would see a difference that was not allowed."""
-_REPORTS = {"text": preview_report.text, "markdown": preview_report.markdown, "json": preview_report.as_json}
+_REPORTS = {"text": preview_text.text, "markdown": preview_text.markdown, "json": preview_text.as_json}
 
 
 @dataclass(frozen=True)
