@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +15,7 @@ from support.git_clone import Clone
 from support.git_in_cluster import clone, deploy_git_server, project
 from support.git_server import git
 from support.installation import Installation
+from support.real_cluster import sample_manifest
 
 MART = "preview_marts.mart_lots"
 ROLE, PASSWORD = "apercu", "un-autre-mot"
@@ -55,22 +56,26 @@ def write_lots(repository: Clone, price: str) -> None:
     )
 
 
-@pytest.fixture
-def live(installation: Installation, apply_phase2: Callable[..., str]) -> str:
+@pytest.fixture(scope="module")
+def live(installation: Installation, repository: Clone) -> Iterator[str]:
     """A refresh whose mart is live, and which may be previewed."""
-    name = apply_phase2(
-        project=project("lots"),
-        layers=[{"name": "marts", "select": ["mart_lots"]}],
-        tests=None,
-        validation={"marts": [{"relation": MART, "keyColumns": ["prix"], "uniqueKey": ["lot"]}]},
-        cache=None,
-        retries=0,
-        preview={"warehouse": {"secretRef": {"name": "warehouse-preview"}}},
-    )
+    assert repository
+    name = "previewed"
+    changes = {
+        "project": project("lots"),
+        "layers": [{"name": "marts", "select": ["mart_lots"]}],
+        "tests": None,
+        "validation": {"marts": [{"relation": MART, "keyColumns": ["prix"], "uniqueKey": ["lot"]}]},
+        "cache": None,
+        "retries": 0,
+        "preview": {"warehouse": {"secretRef": {"name": "warehouse-preview"}}},
+    }
+    installation.kubectl.apply(sample_manifest("phase2", name, **changes))
     installation.request_run(name, "first")
     assert installation.wait_for_run(name, "first")["outcome"] == "Succeeded", installation.describe(name)
     installation.psql(f"grant usage on schema preview_marts to {ROLE}; grant select on {MART} to {ROLE}")
-    return name
+    yield name
+    installation.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")
 
 
 def push_branch(repository: Clone, branch: str, price: str) -> None:
@@ -101,7 +106,6 @@ def test_a_branch_is_previewed_before_readers_see_it(installation: Installation,
     assert "1 tests: 0 failed, 0 warned" in done.stdout
     assert installation.psql(EVERYTHING, "-At") == before
     assert installation.psql(SCHEMAS, "-At").strip() == "0"
-    assert plugin(installation, "preview", live, "--branch", "fix", "--allow", "changed").returncode == 0
     push_branch(repository, "same", "n * 5 * 2")
     done = plugin(installation, "preview", live, "--branch", "same", "-o", "json")
     assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "Same"), done.stderr
@@ -113,5 +117,5 @@ def test_a_deleted_preview_ends_its_pod_and_drops_its_schemas(installation: Inst
     push_branch(repository, "slow", "n * 11")
     name = plugin(installation, "preview", live, "--branch", "slow", "--var", "nap=60", "--no-wait").stdout.strip()
     eventually(lambda: installation.psql(SCHEMAS, "-At").strip() == "1", within=120, context=lambda: installation.describe(live))
-    installation.kubectl("delete", "refreshpreview", name)
+    installation.kubectl("delete", "refreshpreview", name, "--wait=false")
     eventually(lambda: installation.psql(SCHEMAS, "-At").strip() == "0", within=60)

@@ -47,6 +47,7 @@ def live(runner: RunnerHarness, git_server: GitServer, repository: Repository, t
 def test_a_branch_is_compared_with_what_is_live(runner: RunnerHarness, repository: Repository, live: dict, tmp_path: Path):
     """The role reads and creates schemas, and can change nothing. What a killed preview of it left is dropped by the next one."""
     base = repository.commit("Nothing more")
+    repository.commit("Go on, so that what is live is no longer the head of a branch")
     model = repository.tree / "dbt/models/marts/mart_a.sql"
     model.write_text(model.read_text() + " where id <= 60")
     fix = repository.commit("Keep sixty", "fix")
