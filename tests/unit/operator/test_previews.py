@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -131,6 +131,33 @@ def test_variables_and_allowed_differences_reach_the_runner():
     assert request.vars == {"n": 5, "as_of": "2026-01-31"}
     assert request.preview
     assert (request.preview.name, request.preview.uid, request.preview.allow) == ("fix", UID, ["Added"])
+
+
+@pytest.mark.parametrize(
+    ("history", "spec", "variables", "as_of"),
+    [
+        ([{"startTime": "2026-03-02T23:30:00Z", "completionTime": "2026-03-03T00:10:00Z"}], {}, {}, "2026-03-02"),
+        ([{"startTime": "2026-03-02T23:30:00Z"}], {"timeZone": "Europe/Paris"}, {}, "2026-03-03"),
+        ([{"mode": "only=tests", "startTime": "2026-03-03T01:00:00Z"}, {"startTime": "2026-03-01T01:00:00Z"}], {}, {}, "2026-03-01"),
+        ([{"outcome": "Failed", "startTime": "2026-03-03T01:00:00Z"}], {}, {}, "2026-02-20"),
+        ([{"startTime": "2026-03-02T01:00:00Z", "vars": '{"as_of": "2026-01-31"}'}], {}, {}, "2026-01-31"),
+        ([{"startTime": "2026-03-02T01:00:00Z"}], {}, {"as_of": "2026-01-01"}, "2026-01-01"),
+        ([{"startTime": "2026-03-02T01:00:00Z"}], {"dbt": {"vars": {"as_of": "2026-06-30"}}}, {}, None),
+    ],
+)
+def test_the_date_is_that_of_the_run_whose_marts_are_live(history: list[Json], spec: Json, variables: Json, as_of: str | None):
+    """Else every row of a mart with the date in it would differ on the next day. In the zone of the schedule, as a run has it."""
+    done = [FinishedRun.model_validate({**_DONE, **each}) for each in history]
+    last = datetime(2026, 2, 20, 1, tzinfo=UTC)
+    status = OperatorStatus(live_revision=LIVE, history=done, last_success_time=last)
+    # the sample has a zone and variables of its own
+    refresh = build_refresh(status, **{"timeZone": "Etc/UTC", "dbt": {}, **PREVIEWABLE, **spec})
+    (*_, job) = decided(PreviewSnapshot(build_preview(variables=variables), refresh)).create
+    pod: Any = job
+    assert request_of(pod["spec"]["template"]["spec"]["containers"][0]).vars.get("as_of") == as_of
+
+
+_DONE = {"id": "phase2-1", "trigger": "Requested", "outcome": "Succeeded", "reason": "Succeeded", "completionTime": minutes_from_now(-10)}
 
 
 def test_invalid_variables_fail_the_preview():

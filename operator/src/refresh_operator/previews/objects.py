@@ -10,12 +10,14 @@ from typing import Final
 from pydantic import JsonValue
 
 from refresh_api import names as api
+from refresh_api.cron import zone_of
 from refresh_api.fields import SecretRef
+from refresh_api.model import in_zone
 from refresh_api.objects import Json
 from refresh_api.preview import PreviewSpec
 from refresh_api.preview_settings import PreviewSettings
 from refresh_api.project import Git, GitRef, Project
-from refresh_api.run_request import PreviewRequest, RefreshRef, RunRequest
+from refresh_api.run_request import PreviewRequest, RefreshRef, RunRequest, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import duration
 from refresh_operator.previews.model import Preview
@@ -40,6 +42,8 @@ from refresh_operator.specs.pod import (
 from refresh_operator.state.kube_types import JOB_NAME_LABEL
 from refresh_operator.state.refresh import Refresh
 
+_AS_OF: Final = "as_of"
+"""The dbt variable that is a run's date by default."""
 BASE_ANNOTATION: Final = f"{api.GROUP}/base"
 """Annotation on a preview's Job: the revision that was live when it was created."""
 
@@ -93,9 +97,19 @@ def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: R
         refresh=RefreshRef(name=refresh.metadata.name, namespace=refresh.metadata.namespace, uid=refresh.metadata.uid),
         generation=refresh.metadata.generation,
         spec=of_preview,
-        vars=wanted.vars,
+        vars={**_date_of_live(refresh, spec), **wanted.vars},
         preview=PreviewRequest(name=preview.metadata.name, uid=preview.metadata.uid, allow=[str(each) for each in wanted.allow]),
     )
+
+
+def _date_of_live(refresh: Refresh, spec: RefreshSpec) -> dict[str, JsonValue]:
+    """Return the variable as_of of the run whose marts are live, so that a later date is no difference; empty if the spec sets it."""
+    last = next((run for run in refresh.status.history if run.loads), None)
+    requested = run_vars(last.vars) if last and last.vars else {}
+    moment = (last.start_time or last.completion_time) if last else refresh.status.last_success_time
+    if _AS_OF in spec.dbt.vars or moment is None:
+        return {}
+    return {_AS_OF: requested.get(_AS_OF, in_zone(moment, zone_of(spec.time_zone)).date().isoformat())}
 
 
 def job(preview: Preview, refresh: Refresh, change: RunRequest, base: RunRequest, base_revision: str, settings: Settings) -> Json:
