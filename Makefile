@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bundle test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models architecture bench-page fuzz help demo demo-change break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: bundle test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models bench-previews architecture bench-page fuzz help demo demo-change break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ bench-dbt-patches: setup ## what each optional patch of dbt saves a run, in proc
 bench-many-models: setup ## a project of many small models, compared with plain dbt in processor time (ten minutes; MODELS=300 RUNS=3)
 	@mkdir -p .state/bench
 	@$(PYTHON) -m bench.many_models --models $(or $(MODELS),300) --runs $(or $(RUNS),3)
+
+bench-previews: setup ## a preview compared with a run of the same models, on a mart of a million rows (ROWS=1000000 RUNS=5)
+	@mkdir -p .state/bench
+	@$(PYTHON) -m bench.previews --rows $(or $(ROWS),1000000) --runs $(or $(RUNS),5)
 
 bench: bench-refresh bench-changes bench-operator bench-page bench-dbt ## all benchmarks, each with its goals
 
