@@ -97,8 +97,9 @@ class ProjectGraph:
         return {id_: str(node.config.materialized) for id_, node in nodes if node}
 
     def own_key(self, id_: str) -> tuple[str, ...]:
-        """Return the columns of a model's `unique_key`; empty if it has none."""
-        key = self.manifest.nodes[id_].config.get("unique_key") or ()
+        """Return the columns of a model's `unique_key`, or those that dbt infers from its constraints and tests; empty if there are none."""
+        node = self.manifest.nodes[id_]
+        key = node.config.get("unique_key") or getattr(node, "primary_key", None) or ()
         return (key,) if isinstance(key, str) else tuple(str(each) for each in key)
 
     def tests_of(self, models: Sequence[Node]) -> tuple[Node, ...]:
