@@ -4,13 +4,16 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bundle test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models bench-previews architecture bench-page fuzz help demo demo-change break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: bundle test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models bench-previews architecture bench-page fuzz help demo demo-preview demo-change break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## a cluster, a warehouse, an API and two refreshes (20 minutes on a new machine, then a minute)
 	@$(PYTHON) -m cluster preflight && $(PYTHON) scripts/demo.py
+
+demo-preview: setup ## push a change of a model to a branch of the running demo, and show which rows it would change (half a minute; after make demo)
+	@$(PYTHON) scripts/demo_preview.py
 
 demo-change: setup ## change a model in the Git repository of the running demo, run it, and show the rows that changed (half a minute; after make demo)
 	@$(PYTHON) scripts/demo_change.py

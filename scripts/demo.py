@@ -92,8 +92,9 @@ The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}, the dashboard
   kubectl describe dr {PHASE2}
   kubectl logs -l dashboards.sigeti.io/refresh={PHASE2} --tail=-1
   curl http://127.0.0.1:{port}/api/implantation-suivi/summary
-  make demo-change  # changes a model in the Git repository of {MAIN}
-  make clean        # removes everything
+  make demo-preview  # shows what a change of a model would do, before readers see it
+  make demo-change   # changes that model in the Git repository of {MAIN}
+  make clean         # removes everything
 """)
 
 
