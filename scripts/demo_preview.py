@@ -77,9 +77,8 @@ def main() -> int:
     code = subprocess.run([*command, *options], env={**os.environ, "KUBECTL": installation.kubectl.program}, check=False).returncode
     show("kubectl get refreshpreviews", installation.kubectl("get", "refreshpreviews"))
     is_same = installation.psql(QUERY, "-At") == before
-    print(
-        f"\n{MART} is live as it was: {'yes' if is_same else 'no'}. Next: make demo-change, which commits the change to main and runs it."
-    )
+    print(f"\nThe live rows of {MART} are {'unchanged' if is_same else 'different now'}.")
+    print("To push the change to main and run it: make demo-change")
     return 0 if code == DIFFERS and is_same else 1
 
 

@@ -103,7 +103,7 @@ def test_a_branch_is_previewed_before_readers_see_it(installation: Installation,
     assert f"{MART}: 5 → 5 rows: 0 added, 0 removed, 2 changed (by lot)" in done.stdout
     prices = "integer, 5 distinct, 0 NULL, 10 to 50, sum 150 → integer, 4 distinct, 0 NULL, 0 to 50, sum 120"
     assert f"prix: 2 changed; {prices}" in done.stdout
-    assert "1 tests: 0 failed, 0 warned" in done.stdout
+    assert "1 test: 0 failed, 0 warned" in done.stdout
     assert installation.psql(EVERYTHING, "-At") == before
     assert installation.psql(SCHEMAS, "-At").strip() == "0"
     push_branch(repository, "same", "n * 5 * 2")

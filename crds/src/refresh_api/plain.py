@@ -1,4 +1,4 @@
-"""Texts from the cluster and the warehouse, made safe to show in a terminal or on a page: without invisible or control characters."""
+"""Texts for a terminal or a page: those from the cluster and the warehouse without invisible or control characters; counts with nouns."""
 
 import re
 from typing import Final
@@ -19,6 +19,11 @@ def plain(text: str) -> str:
 def one_line(text: str) -> str:
     """Return the text as `plain` does, in one line."""
     return plain(" ".join(text.split()))
+
+
+def pluralize(count: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 model` and `2 models`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _number(code: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from refresh_api.plain import pluralize
 from refresh_api.preview_report import MAX_COLUMNS, ColumnFigures, MartReport, PreviewReport
 from refresh_api.status import clip
 
@@ -38,11 +39,11 @@ def _lines(report: PreviewReport, heading: str, bullet: str, *, markdown: bool =
         yield ""
     if report.models:
         names = ", ".join(f"{each.name} ({each.milliseconds / 1000:.1f} s)" for each in report.models)
-        yield f"{heading}{len(report.models)} models built: {cell(names)}"
+        yield f"{heading}{pluralize(len(report.models), 'model')} built: {cell(names)}"
     failed = [each for each in report.problems if each.failed]
     warned = [each for each in report.problems if not each.failed]
     if report.tests:
-        yield f"{heading}{report.tests} tests: {len(failed)} failed, {len(warned)} warned"
+        yield f"{heading}{pluralize(report.tests, 'test')}: {len(failed)} failed, {len(warned)} warned"
         yield from (f"{bullet}{cell(each.name)}: {cell(each.message)}" for each in (*failed, *warned))
     yield from (f"{bullet}{cell(name)} is removed from the project; its table stays as it is" for name in report.removed)
     yield from (f"{bullet}{cell(note)}" for note in report.left_out)

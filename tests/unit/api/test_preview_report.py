@@ -39,7 +39,7 @@ def test_the_report_of_a_terminal():
         "marts.a: 9 → 9 rows: 0 added, 0 removed, 2 changed (by id)",
         "  c0: integer, 3 distinct, 0 NULL → integer, 3 distinct, 0 NULL, sum 0",
         "",
-        "1 models built: a (1.2 s)",
+        "1 model built: a (1.2 s)",
         "2 tests: 1 failed, 1 warned",
         "  unique_a: 3 rows",
         "  old: ",

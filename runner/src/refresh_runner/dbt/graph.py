@@ -97,7 +97,7 @@ class ProjectGraph:
         return {id_: str(node.config.materialized) for id_, node in nodes if node}
 
     def own_key(self, id_: str) -> tuple[str, ...]:
-        """Return the columns of a model's `unique_key`, or those that dbt infers from its constraints and tests; empty if there are none."""
+        """Return the columns of a model's `unique_key`, or those that dbt infers from constraints and tests; empty without either."""
         node = self.manifest.nodes[id_]
         key = node.config.get("unique_key") or getattr(node, "primary_key", None) or ()
         return (key,) if isinstance(key, str) else tuple(str(each) for each in key)

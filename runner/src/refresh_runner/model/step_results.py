@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Self
 
+from refresh_api.plain import pluralize
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict
 from refresh_api.steps import FailurePolicy, StalePolicy
 from refresh_runner.core.errors import TRANSIENT_HINT, Failure, is_retryable
@@ -224,7 +225,3 @@ def count_by_kind(nodes: Sequence[Node]) -> str:
     """Return the number of nodes of each kind, in words."""
     found = Counter(kind if (kind := node.id.partition(".")[0]) in _KINDS else "model" for node in nodes)
     return ", ".join(pluralize(found[kind], kind) for kind in ("model", *_KINDS) if found[kind]) or pluralize(0, "model")
-
-
-def pluralize(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

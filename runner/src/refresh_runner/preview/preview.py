@@ -11,6 +11,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from refresh_api.plain import pluralize
 from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.dbt.project import Dbt
@@ -110,7 +111,7 @@ class Previewer:
         limit: timedelta,
     ) -> Preview:
         self._create_schemas()
-        self.say(f"building {len(chosen)} models")
+        self.say(f"building {pluralize(len(chosen), 'model')}")
         hooks = self.new.stage_for_preview(chosen, self._schemas)
         there = self.new.graph.relations(chosen)
         self._copy_incremental([(live[model.id], there[model.id]) for model in chosen if kinds[model.id] == _INCREMENTAL])
@@ -120,7 +121,7 @@ class Previewer:
             message = "; ".join(bad) or (built.error.message if built.error else "")
             raise RunFailedError(Failure(Reason.LAYER_FAILED, f"the change cannot be built: {message}"))
         tests = self.new.graph.tests_of(chosen)
-        self.say(f"running {len(tests)} tests")
+        self.say(f"running {pluralize(len(tests), 'test')}")
         tested = self.new.test(tests, limit).nodes if tests else ()
         comparisons = tuple(self._comparisons(chosen, live, there))
         notes = [*left_out, *(f"hook not run: {hook}" for hook in hooks)]
