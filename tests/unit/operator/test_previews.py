@@ -13,9 +13,12 @@ from refresh_api.names import preview_id
 from refresh_api.run_request import RunRequest
 from refresh_api.status import FinishedRun, OperatorStatus
 from refresh_operator.code_policy import CodeRules
+from refresh_operator.kube.resources import PREVIEWS
+from refresh_operator.kube.store import Store
 from refresh_operator.names import preview_name
 from refresh_operator.previews.decision import PreviewDecision, decide
 from refresh_operator.previews.model import Preview, PreviewSnapshot, parse_preview
+from refresh_operator.previews.reconciler import Previews
 from refresh_operator.settings import Settings
 from refresh_operator.state.kube_types import Job
 from refresh_operator.state.snapshot import Pause
@@ -258,6 +261,19 @@ def test_a_finished_preview_is_deleted_after_its_time(ttl: int, minutes: float, 
     decision = decided(seen(build_preview(status=ended, ttlSecondsAfterFinished=ttl)), minutes)
     assert decision.delete is deleted
     assert decision.status is None
+
+
+def test_a_preview_that_cannot_be_read_holds_no_other():
+    """Somebody wrote an object that this version does not understand. The control is read."""
+    store = Store()
+    broken: list[Json] = [{}, {"labels": 7}, {"annotations": []}]
+    for number, changes in enumerate(broken, 1):
+        metadata: Json = {"name": f"p{number}", "namespace": "default", "uid": UID, "resourceVersion": str(number), **changes}
+        store.put(
+            PREVIEWS,
+            {"metadata": {"creationTimestamp": minutes_from_now(0), **metadata}, "spec": {"refresh": "phase2", "ref": {"tag": "a"}}},
+        )
+    assert [each.metadata.name for each in Previews(None, store, None).readable("default")] == ["p1"]  # type: ignore[arg-type]
 
 
 REVISION = "main@sha1:" + "c" * 40

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -10,7 +12,7 @@ from refresh_api.objects import Json
 from refresh_api.preview import ENDED, PreviewReason, PreviewState, PreviewStatus
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import Condition, ConditionStatus, clip
-from refresh_operator.errors import Conflict, Forbidden, NotFound, Unprocessable
+from refresh_operator.errors import Conflict, Forbidden, NotFound, Unprocessable, Unreadable
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import JOBS, MANAGED, PODS, PREVIEWS
 from refresh_operator.kube.store import Store
@@ -50,7 +52,11 @@ class Previews:
                 return None
             if not self.services.acts_in(ref.namespace):
                 return self.services.settings.recheck
-            decision = await self._decide_and_apply(parse_preview(raw))
+            try:
+                decision = await self._decide_and_apply(parse_preview(raw))
+            except Unreadable as error:
+                log.warning("not acting on a preview: %s", error)
+                return self.services.settings.recheck
         if decision.wakes:
             self._wake_all(ref.namespace)
         return decision.requeue_after
@@ -113,8 +119,14 @@ class Previews:
         """Do nothing: the log has the error, and the preview is tried again."""
 
     def _unfinished(self, namespace: str, refresh: str, but: Preview) -> list[Preview]:
-        found = [parse_preview(item) for item in self.store.previews(namespace) if mapping(item.get("spec")).get("refresh") == refresh]
+        found = (each for each in self.readable(namespace) if each.spec and each.spec.refresh == refresh)
         return [each for each in found if not each.status.has_ended and each.ref != but.ref and not each.metadata.deletion_timestamp]
+
+    def readable(self, namespace: str) -> Iterator[Preview]:
+        """Yield the previews of a namespace, without those that cannot be read: they must not hold the others."""
+        for item in self.store.previews(namespace):
+            with suppress(Unreadable):
+                yield parse_preview(item)
 
     async def _apply(self, preview: Preview, decision: PreviewDecision) -> None:
         namespace = preview.metadata.namespace
@@ -156,9 +168,9 @@ class Previews:
 
     def _wake_all(self, namespace: str) -> None:
         """Queue the previews that wait, since one has ended."""
-        for item in self.store.previews(namespace):
-            if mapping(item.get("status")).get("state") == PreviewState.PENDING:
-                self.services.queue.add(parse_preview(item).ref)
+        for preview in self.readable(namespace):
+            if preview.status.state is PreviewState.PENDING:
+                self.services.queue.add(preview.ref)
 
 
 _OPERATOR_FIELDS = {"state", "message", "conditions", "job", "start_time", "completion_time", "base_revision"}
