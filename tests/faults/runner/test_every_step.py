@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -91,6 +93,24 @@ def test_deadline(slow_refresh: SlowRefresh, run: str, step: str):
     assert slow_refresh.live_generations() == ({slow_refresh.generation} if step == "cache" else before)
     assert slow_refresh.outcome(run) == ("Finished", "Failed", "DeadlineExceeded")
     slow_refresh.assert_clean_after(run, rows=1)
+
+
+class LateTimer(threading.Timer):
+    """A timer that fires two seconds late."""
+
+    def __init__(self, interval: float, *arguments: Any) -> None:
+        super().__init__(interval + 2, *arguments)
+
+
+def test_deadline_whose_timer_is_late(slow_refresh: SlowRefresh, run: str, monkeypatch: pytest.MonkeyPatch):
+    """On a busy machine the last call of the API ends before the timer of the deadline fires. The outcome must be the same."""
+    slow_refresh.slow_down("cache", 60)
+    monkeypatch.setattr("refresh_runner.run.cancellation.threading.Timer", LateTimer)
+    spec = slow_refresh.spec(timeout="12s")
+    ran = slow_refresh.runner.run({**spec, "cache": {**spec["cache"], "timeout": "60s"}}, 2, RUN_ID=run)
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
+    assert ran.termination_message.message == f"timed out after 12s: stopped during {LABELS['cache']}"
 
 
 TIMED = {

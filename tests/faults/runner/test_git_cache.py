@@ -46,7 +46,7 @@ def test_a_project_that_cannot_be_cached_is_parsed_by_each_run(runner: RunnerHar
 def test_what_was_changed_is_written_anew(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """The row of another role must not prevent a fetch from using its cache and its last good project forever."""
     source = spec_of(runner, git_server)["project"]["git"]
-    spec = runner.spec(project={"git": {**source, "timeout": "20s"}, "fallback": "LastGood"})
+    spec = runner.spec(project={"git": {**source, "timeout": "2m"}, "fallback": "LastGood"})
     runner.fetch(spec)
     assert runner.run(spec).code == 0
     runner.database.run("update dbt_refresh_project_cache set signature = 'x'::bytea")

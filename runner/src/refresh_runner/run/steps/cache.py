@@ -13,6 +13,7 @@ from refresh_runner.model.steps import CacheStep
 from refresh_runner.postgres.replay_lag import ReplayLag, ReplayMonitor
 from refresh_runner.run import cache_warmup
 from refresh_runner.run.cache_warmup import WarmupContext
+from refresh_runner.run.cancellation import Cause
 from refresh_runner.run.services import AttemptContext
 from refresh_runner.run.steps.base import StepExecutor
 
@@ -41,6 +42,9 @@ class CacheExecutor(StepExecutor):
         replay = ReplayMonitor(services.warehouse, services.clock, context.marts.wal_position)
         lag = replay.wait(min(step.wait_for_replicas, context.time_left())) if step.wait_for_replicas else ReplayLag()
         answers = list(cache_warmup.warm(step, self._warmup_context(replay)))
+        if not context.time_left():
+            # The last call ends with the attempt, whose timer may fire later than that: the outcome must not depend on which is first.
+            services.cancellation.cancel(Cause.DEADLINE)
         without = [str(relation) for relation, endpoints in by_mart.items() if not endpoints]
         answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure declares an endpoint") for name in without]
         return conclude_cache(answers, lag.text)
