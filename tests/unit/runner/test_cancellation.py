@@ -65,6 +65,23 @@ def test_a_steps_time_out_leaves_the_attempt_going(cancellation: CancellationSco
     assert cancellation.cause is None
 
 
+def test_a_step_without_time_left_is_cancelled_each_time(cancellation: CancellationScope):
+    """Its timer fires while the block is entered or left, and must neither be lost nor disable the cancellations after it."""
+    with cancellation.enabled():
+        for _ in range(100):
+            with pytest.raises(CancelledError), cancellation.timeout(timedelta(0), Cause.STEP_TIMEOUT):
+                NEVER.wait(5)
+        for _ in range(100):
+            try:
+                with cancellation.timeout(timedelta(seconds=0.0002), Cause.STEP_TIMEOUT):
+                    NEVER.wait(0.0002)
+            except CancelledError:
+                pass
+        with pytest.raises(CancelledError):
+            terminate()
+    assert cancellation.cause is Cause.TERMINATED
+
+
 def test_a_deadline_lasts(cancellation: CancellationScope):
     """Nothing is started after it."""
     with pytest.raises(CancelledError), cancellation.timeout(timedelta(seconds=0.05), Cause.DEADLINE), cancellation.enabled():

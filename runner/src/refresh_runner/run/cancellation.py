@@ -103,14 +103,23 @@ class CancellationScope:
         """Cancel the block after `limit`. A deadline ends the attempt; a step's timeout is cleared once it has been raised."""
         timer = threading.Timer(max(limit.total_seconds(), 0), self._timed_out, [cause])
         timer.daemon = True
-        timer.start()
+        before, is_open = self._is_enabled, False
         try:
-            yield
+            try:
+                # Inside the block: a limit that has passed cancels at once.
+                timer.start()
+                yield
+            finally:
+                # If a cancellation is raised right here, the outer block still cleans up.
+                is_open, self._is_enabled = self._is_enabled, False
         finally:
             timer.cancel()
+            if timer.ident is not None:
+                timer.join()
             if self._pending and not self._pending.ends_attempt:
-                self._pending = None
-                self._is_enabled = True
+                self._pending, is_open = None, before
+            self._is_enabled = is_open
+            self._raise_if_enabled()
 
     def raise_if_cancelled(self) -> None:
         """Raise CancelledError if a cancellation is pending."""
