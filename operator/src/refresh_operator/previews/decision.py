@@ -176,6 +176,11 @@ def _pending(preview: Preview, message: str, settings: Settings) -> PreviewDecis
 
 
 def _failed(preview: Preview, reason: str, message: str, now: datetime) -> PreviewDecision:
+    return PreviewDecision(status=failed_status(preview, reason, message, now), wakes=True)
+
+
+def failed_status(preview: Preview, reason: str, message: str, now: datetime) -> PreviewStatus:
+    """Return the status of a preview that has failed."""
     condition = Condition(
         type="Failed",
         status=ConditionStatus.TRUE,
@@ -185,4 +190,4 @@ def _failed(preview: Preview, reason: str, message: str, now: datetime) -> Previ
         observed_generation=preview.metadata.generation,
     )
     changes = {"state": PreviewState.FAILED, "message": clip(message), "completion_time": now, "conditions": [condition]}
-    return PreviewDecision(status=preview.status.model_copy(update=changes), wakes=True)
+    return preview.status.model_copy(update=changes)

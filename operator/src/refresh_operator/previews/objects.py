@@ -23,6 +23,7 @@ from refresh_api.values import duration
 from refresh_operator.previews.model import Preview
 from refresh_operator.settings import Settings
 from refresh_operator.specs.job import REPORT_TIME
+from refresh_operator.specs.metadata import labels, owner
 from refresh_operator.specs.pod import (
     REPOSITORY,
     all_keys,
@@ -39,6 +40,7 @@ from refresh_operator.specs.pod import (
     scratch_volumes,
     secret_mount,
 )
+from refresh_operator.specs.rbac import status_permissions
 from refresh_operator.state.kube_types import JOB_NAME_LABEL
 from refresh_operator.state.refresh import Refresh
 
@@ -48,28 +50,11 @@ BASE_ANNOTATION: Final = f"{api.GROUP}/base"
 """Annotation on a preview's Job: the revision that was live when it was created."""
 
 
-def permissions(preview: Preview, refresh: Refresh) -> tuple[Json, Json, Json]:
+def permissions(preview: Preview, refresh: Refresh) -> tuple[Json, ...]:
     """Return the ServiceAccount, Role and RoleBinding. The pod may patch the status of its own preview, and nothing else."""
-    name, rbac = preview.object_name, "rbac.authorization.k8s.io"
-    rule: Json = {
-        "apiGroups": [api.GROUP],
-        "resources": [f"{api.PREVIEW_PLURAL}/status"],
-        "resourceNames": [preview.metadata.name],
-        "verbs": ["patch"],
-    }
-    subject: Json = {"kind": "ServiceAccount", "name": name, "namespace": preview.metadata.namespace}
     metadata = _metadata(preview, refresh)
-    return (
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False},
-        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
-            "subjects": [subject],
-        },
-    )
+    bodies = status_permissions(preview.object_name, api.PREVIEW_PLURAL, preview.metadata)
+    return tuple({"apiVersion": version, "kind": kind, "metadata": metadata, **body} for version, kind, body in bodies)
 
 
 def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: RefreshSpec, ref: GitRef) -> RunRequest:
@@ -117,7 +102,6 @@ def job(preview: Preview, refresh: Refresh, change: RunRequest, base: RunRequest
     spec = change.spec
     git = _git(change)
     whole = duration(spec.timeout) + 2 * duration(git.timeout) + REPORT_TIME
-    labels = _labels(preview, refresh)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -125,7 +109,7 @@ def job(preview: Preview, refresh: Refresh, change: RunRequest, base: RunRequest
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": int((whole + duration(spec.start_timeout)).total_seconds()),
-            "template": {"metadata": pod_metadata(labels, spec), "spec": _pod(preview, change, base, whole, settings)},
+            "template": {"metadata": pod_metadata(_labels(preview, refresh), spec), "spec": _pod(preview, change, base, whole, settings)},
         },
     }
 
@@ -193,26 +177,13 @@ def _git(request: RunRequest) -> Git:
 
 
 def _labels(preview: Preview, refresh: Refresh) -> Json:
-    return {
-        api.REFRESH_LABEL: refresh.metadata.name,
-        api.PREVIEW_LABEL: preview.metadata.name,
-        "app.kubernetes.io/managed-by": "refresh-operator",
-    }
+    return {**labels(refresh), api.PREVIEW_LABEL: preview.metadata.name}
 
 
 def _metadata(preview: Preview, refresh: Refresh) -> Json:
-    owner: Json = {
-        "apiVersion": api.API_VERSION,
-        "kind": api.PREVIEW_KIND,
-        "name": preview.metadata.name,
-        "uid": preview.metadata.uid,
-        "controller": True,
-        # true would require a permission on finalizers, and would only delay deletions
-        "blockOwnerDeletion": False,
-    }
     return {
         "name": preview.object_name,
         "namespace": preview.metadata.namespace,
         "labels": _labels(preview, refresh),
-        "ownerReferences": [owner],
+        "ownerReferences": [owner(api.PREVIEW_KIND, preview.metadata)],
     }

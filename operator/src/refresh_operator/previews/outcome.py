@@ -1,23 +1,18 @@
 """Why a preview's pod ended without a report; pure."""
 
 from datetime import datetime, timedelta
-from typing import Final
-
-from pydantic import ValidationError
 
 from refresh_api.preview import PreviewEnd, PreviewState
 from refresh_api.status import Reason
 from refresh_api.values import duration_text
-from refresh_operator.runs.outcome import start_problem
+from refresh_operator.runs.outcome import evicted, lost, start_problem, termination_message
 from refresh_operator.state.kube_types import Job, Pod
-
-_SIGKILL: Final = 137
 
 
 def end_of(job: Job, pods: tuple[Pod, ...]) -> tuple[str, str]:
     """Return the reason and the message for a preview whose Job has ended and which has not reported."""
     pod = pods[-1] if pods else None
-    reported = _reported(pod) if pod else None
+    reported = termination_message(pod, PreviewEnd) if pod else None
     if reported and reported.state is PreviewState.FAILED:
         return reported.reason, reported.message
     if reported:
@@ -43,21 +38,10 @@ def late_start(job: Job, pods: tuple[Pod, ...], limit: timedelta, now: datetime)
 
 def _of_container(pod: Pod) -> tuple[str, str]:
     terminated = pod.state.terminated
-    what = "container that fetches a project" if pod.is_fetching else "runner"
+    what = "the container that fetches a project" if pod.is_fetching else "the runner"
     if pod.status.reason == "Evicted":
-        return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {pod.status.message}"
+        return evicted(pod)
     if terminated and terminated.reason == "OOMKilled":
         hint = "raise spec.preview.resources.limits.memory of the refresh, or lower spec.dbt.threads"
-        return Reason.OOM_KILLED, f"the {what} exceeded its memory limit: {hint}"
-    if terminated and terminated.exit_code == _SIGKILL:
-        return Reason.RUNNER_LOST, f"the {what} was killed without reporting (exit code {_SIGKILL})"
-    code = f" (exit code {terminated.exit_code})" if terminated else ""
-    return Reason.RUNNER_LOST, f"the {what} exited without reporting{code}"
-
-
-def _reported(pod: Pod) -> PreviewEnd | None:
-    terminated = pod.state.terminated
-    try:
-        return PreviewEnd.model_validate_json(terminated.message) if terminated and terminated.message else None
-    except ValidationError:
-        return None
+        return Reason.OOM_KILLED, f"{what} exceeded its memory limit: {hint}"
+    return lost(pod, what)

@@ -11,13 +11,13 @@ from refresh_api import names
 from refresh_api.objects import Json
 from refresh_api.preview import ENDED, PreviewReason, PreviewState, PreviewStatus
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import Condition, ConditionStatus, clip
+from refresh_api.status import clip
 from refresh_operator.errors import Conflict, Forbidden, NotFound, Unprocessable, Unreadable
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import JOBS, MANAGED, PODS, PREVIEWS
 from refresh_operator.kube.store import Store
 from refresh_operator.names import Ref
-from refresh_operator.previews.decision import PreviewDecision, decide
+from refresh_operator.previews.decision import PreviewDecision, decide, failed_status
 from refresh_operator.previews.model import Preview, PreviewSnapshot, parse_preview
 from refresh_operator.previews.objects import secret_uses
 from refresh_operator.reconcile.reconciler import Reconciler, Services
@@ -75,7 +75,8 @@ class Previews:
             await self._write(preview, preview.status.model_copy(update={"state": PreviewState.PENDING, "message": message}))
             return PreviewDecision(requeue_after=settings.recheck)
         except Unprocessable as error:
-            await self._write(preview, _rejected(preview, str(error), now))
+            message = f"Kubernetes rejected an object of this preview: {error}"
+            await self._write(preview, failed_status(preview, PreviewReason.INVALID_PREVIEW, message, now))
             return PreviewDecision(wakes=True)
         # its status at once, so that the next preview sees that this one runs
         decision = decide(await self.observe(preview, now), settings, now)
@@ -175,12 +176,3 @@ class Previews:
 
 _OPERATOR_FIELDS = {"state", "message", "conditions", "job", "start_time", "completion_time", "base_revision"}
 """Fields that the operator writes; the pod takes over the first three and the end."""
-
-
-def _rejected(preview: Preview, error: str, now: datetime) -> PreviewStatus:
-    message = clip(f"Kubernetes rejected an object of this preview: {error}")
-    condition = Condition(
-        type="Failed", status=ConditionStatus.TRUE, reason=PreviewReason.INVALID_PREVIEW, message=message, last_transition_time=now
-    )
-    changes = {"state": PreviewState.FAILED, "message": message, "completion_time": now, "conditions": [condition]}
-    return preview.status.model_copy(update=changes)

@@ -1,9 +1,9 @@
 """The result of a finished run: from the runner's report if there is one, else from the state of its pods and Job; pure."""
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from refresh_api.status import Outcome, Reason, Run, RunPhase, TerminationMessage
 from refresh_operator.state.kube_types import Job, Pod
@@ -11,6 +11,7 @@ from refresh_operator.state.snapshot import Snapshot
 
 _BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 _SIGKILL: Final = 137
+Message = TypeVar("Message", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
 def reported_result(snapshot: Snapshot, job: Job) -> RunResult | None:
     """Return the result that the runner reported in the status or in a termination message, or None."""
     run = snapshot.refresh.run
-    words = [each for pod in reversed(snapshot.pods_of(job.metadata.name)) if (each := _termination_message(pod))]
+    words = [each for pod in reversed(snapshot.pods_of(job.metadata.name)) if (each := termination_message(pod, TerminationMessage))]
     if run and run.id == job.metadata.name and (result := result_from_status(run)):
         return replace(result, notified=result.notified or any(each.notified for each in words))
     for each in words:
@@ -64,7 +65,7 @@ def revision_of(snapshot: Snapshot, run: str) -> str | None:
     report = snapshot.refresh.run
     if report and report.id == run and report.revision:
         return report.revision
-    words = (_termination_message(pod) for pod in reversed(snapshot.pods_of(run)))
+    words = (termination_message(pod, TerminationMessage) for pod in reversed(snapshot.pods_of(run)))
     return next((each.revision for each in words if each and each.revision), None)
 
 
@@ -96,11 +97,11 @@ def image_of(pods: list[Pod]) -> str | None:
 
 
 def _pod_result(pod: Pod) -> tuple[Reason, str]:
-    status, terminated, words = pod.status, pod.state.terminated, _termination_message(pod)
+    status, terminated, words = pod.status, pod.state.terminated, termination_message(pod, TerminationMessage)
     what = "container that fetches the dbt project" if pod.is_fetching else "runner"
     step = f" in step {words.step}" if words and words.step else ""
     if status.reason == "Evicted":
-        return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {status.message}"
+        return evicted(pod)
     if status.reason == "DeadlineExceeded":
         if pod.is_fetching:
             return Reason.DEADLINE_EXCEEDED, "the dbt project was not fetched before the attempt exceeded spec.timeout"
@@ -110,15 +111,27 @@ def _pod_result(pod: Pod) -> tuple[Reason, str]:
         return Reason.OOM_KILLED, f"the {what} exceeded its memory limit: raise spec.resources.limits.memory{hint}"
     if words and words.reason:
         return words.reason, words.message or ""
+    return lost(pod, what, step)
+
+
+def evicted(pod: Pod) -> tuple[Reason, str]:
+    """Return the reason and the message for an evicted pod."""
+    return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {pod.status.message}"
+
+
+def lost(pod: Pod, what: str, step: str = "") -> tuple[Reason, str]:
+    """Return the reason and the message for a container that ended without a report; `what` names it, and `step` where it was."""
+    terminated = pod.state.terminated
     if terminated and terminated.exit_code == _SIGKILL:
         return Reason.RUNNER_LOST, f"{what} was killed{step} without reporting (exit code {_SIGKILL})"
     code = f" (exit code {terminated.exit_code})" if terminated else ""
     return Reason.RUNNER_LOST, f"{what} exited without reporting{code}"
 
 
-def _termination_message(pod: Pod) -> TerminationMessage | None:
+def termination_message(pod: Pod, model: type[Message]) -> Message | None:
+    """Return the termination message of a pod's container; None if it left none that can be parsed."""
     terminated = pod.state.terminated
     try:
-        return TerminationMessage.model_validate_json(terminated.message) if terminated and terminated.message else None
+        return model.model_validate_json(terminated.message) if terminated and terminated.message else None
     except ValidationError:
         return None

@@ -6,6 +6,7 @@ from typing import Final
 
 from refresh_api import names as api
 from refresh_api.objects import Json
+from refresh_operator.state.kube_types import Metadata
 from refresh_operator.state.refresh import Refresh
 
 HASH_ANNOTATION: Final = f"{api.GROUP}/desired"
@@ -19,7 +20,7 @@ def managed(refresh: Refresh, api_version: str, kind: str, name: str, body: Json
         "namespace": refresh.metadata.namespace,
         "labels": labels(refresh),
         "annotations": {HASH_ANNOTATION: sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]},
-        "ownerReferences": [_owner(refresh)],
+        "ownerReferences": [owner(api.KIND, refresh.metadata)],
     }
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
 
@@ -36,15 +37,16 @@ def run_annotations(refresh: Refresh) -> Json:
 
 def additional_owner(refresh: Refresh) -> Json:
     """Return the owner reference to the refresh that a Job has in addition to its CronJob, so that the Job survives the CronJob."""
-    return {**_owner(refresh), "controller": False}
+    return {**owner(api.KIND, refresh.metadata), "controller": False}
 
 
-def _owner(refresh: Refresh) -> Json:
+def owner(kind: str, metadata: Metadata) -> Json:
+    """Return the owner reference to an object of this API, which controls what it owns."""
     return {
         "apiVersion": api.API_VERSION,
-        "kind": api.KIND,
-        "name": refresh.metadata.name,
-        "uid": refresh.metadata.uid,
+        "kind": kind,
+        "name": metadata.name,
+        "uid": metadata.uid,
         "controller": True,
         # true would require a permission on finalizers, and only delay deletions
         "blockOwnerDeletion": False,
