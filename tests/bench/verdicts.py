@@ -108,7 +108,7 @@ _STATISTICS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
 def goals_of(bench: str, path: Path = GOALS) -> list[Goal]:
     """Return the goals of a bench, or of its size where defined (`refresh-10000`); raise KeyError if it has none."""
     known = yaml.safe_load(path.read_text())
-    return [Goal(**each) for each in _flat(known.get(bench) or known[bench.partition("-")[0]])]
+    return [Goal(**each) for each in _flat(known.get(bench) or known[bench.rpartition("-")[0]])]
 
 
 def _flat(listed: Sequence[Any]) -> Iterator[dict[str, Any]]:
