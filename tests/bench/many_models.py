@@ -14,7 +14,6 @@ import argparse
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -24,14 +23,12 @@ from pathlib import Path
 
 import yaml
 
-from bench.refresh import RESULTS, STATE, dropped
+from bench.refresh import RESULTS, STATE, new_side
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from refresh_api.names import RUN_ID_ENV
-from refresh_examples.embedded import EmbeddedPostgres
 from support.laptop import runner, say, warehouse
-from support.old_way import Side, dbt, differing_rows, mount_secrets, write_profile
-from support.postgres import create_database
+from support.old_way import Side, checked, dbt, differing_rows, mount_secrets, write_profile
 
 ROWS = 100
 SCHEMA = "dwh"
@@ -111,17 +108,12 @@ class Bench:
         side = self.sides["ours"]
         secrets = mount_secrets(side, self.state / "secrets")
         options = ["--project", str(self.project), "--secrets", str(secrets), "--termination-log", os.devnull]
-        self._checked(["run", str(self.state / "refresh.yaml"), *options], {**side.env, RUN_ID_ENV: f"bench-{os.getpid()}-{number}"})
+        checked(runner("run", str(self.state / "refresh.yaml"), *options), {**side.env, RUN_ID_ENV: f"bench-{os.getpid()}-{number}"})
 
     def parse(self) -> None:
         """Parse the project without what was parsed before."""
         shutil.rmtree(self.project / "target", ignore_errors=True)
-        self._checked(["parse", "--project", str(self.project)], {})
-
-    def _checked(self, arguments: list[str], env: dict[str, str]) -> None:
-        done = subprocess.run(runner(*arguments), env={**os.environ, **env}, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"bench: {arguments[0]} ended with {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
+        checked(runner("parse", "--project", str(self.project)), {})
 
 
 def main() -> int:
@@ -140,7 +132,7 @@ def main() -> int:
     write_profile(state)
     (state / "refresh.yaml").write_text(many.refresh())
     with warehouse(state) as server:
-        bench = Bench(state / "project", state, {name: _side(server, name) for name in ("commands", "build", "ours")})
+        bench = Bench(state / "project", state, {name: new_side(server, name, SOURCE) for name in ("commands", "build", "ours")})
         say("once each to warm up")
         _round(bench, 0, None)
         for number in range(1, chosen.runs + 1):
@@ -156,13 +148,6 @@ def main() -> int:
     path = samples.store(RESULTS)
     say(f"stored in {path.name}")
     return judge([str(path)])
-
-
-def _side(server: EmbeddedPostgres, name: str) -> Side:
-    dropped(server, name)
-    database = create_database(server, name)
-    database.run(SOURCE)
-    return Side(name, database.dsn, database.env, "")
 
 
 def _round(bench: Bench, number: int, samples: Samples | None) -> None:

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -24,14 +23,13 @@ from pathlib import Path
 import psycopg
 import yaml
 
-from bench.refresh import RESULTS, STATE, dropped
+from bench.refresh import RESULTS, STATE, new_side
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from refresh_api.names import RUN_ID_ENV
-from refresh_examples.embedded import EmbeddedPostgres
+from refresh_api.preview_report import DIFFERS
 from support.laptop import runner, say, warehouse
-from support.old_way import Side, mount_secrets
-from support.postgres import create_database
+from support.old_way import Side, checked, mount_secrets
 
 MART = "dwh.mart_lignes"
 MODELS = {
@@ -82,31 +80,26 @@ class Bench:
     def parse(self) -> None:
         """Parse both projects."""
         for name in ("live", "changed"):
-            self._run(["parse", str(self.state / "swap.yaml"), "--project", str(self.folder(name))], {}, 0)
+            checked(runner("parse", str(self.state / "swap.yaml"), "--project", str(self.folder(name))), {})
 
     def run(self, publish: str, number: int) -> None:
         """Run the live project."""
         side = self.sides[publish]
         options = ["--project", str(self.folder("live")), "--secrets", str(self._secrets(side)), "--termination-log", os.devnull]
         run_id = f"bench-{os.getpid()}-{publish}-{number}"
-        self._run(["run", str(self.state / f"{publish}.yaml"), *options], {**side.env, RUN_ID_ENV: run_id}, 0)
+        checked(runner("run", str(self.state / f"{publish}.yaml"), *options), {**side.env, RUN_ID_ENV: run_id})
 
     def preview(self) -> int:
         """Preview the change; return the number of rows that it would change."""
         side = self.sides["swap"]
         options = ["--project", str(self.folder("changed")), "--base", str(self.folder("live")), "-o", "json"]
-        output = self._run(["preview", str(self.state / "swap.yaml"), *options, "--secrets", str(self._secrets(side))], side.env, 3)
+        command = runner("preview", str(self.state / "swap.yaml"), *options, "--secrets", str(self._secrets(side)))
+        output = checked(command, side.env, DIFFERS)
         (mart,) = json.loads(output)["marts"]
         return int(mart["changed"])
 
     def _secrets(self, side: Side) -> Path:
         return mount_secrets(side, self.state / "secrets" / side.name)
-
-    def _run(self, arguments: list[str], env: dict[str, str], code: int) -> str:
-        done = subprocess.run(runner(*arguments), env={**os.environ, **env}, capture_output=True, text=True, check=False)
-        if done.returncode != code:
-            sys.exit(f"bench: {arguments[0]} ended with {done.returncode}, not {code}\n{(done.stdout + done.stderr)[-3000:]}")
-        return done.stdout
 
 
 def _refresh(publish: str) -> str:
@@ -135,7 +128,7 @@ def main() -> int:
     state = STATE / f"previews-{chosen.rows}"
     state.mkdir(parents=True, exist_ok=True)
     with warehouse(state) as server:
-        bench = Bench(state, {name: _side(server, name, chosen.rows) for name in ("direct", "swap")})
+        bench = Bench(state, {name: new_side(server, name, SOURCE.format(rows=chosen.rows)) for name in ("direct", "swap")})
         bench.write()
         bench.parse()
         for number in range(chosen.runs + 1):
@@ -158,13 +151,6 @@ def main() -> int:
     path = samples.store(RESULTS)
     say(f"stored in {path.name}")
     return judge([str(path)])
-
-
-def _side(server: EmbeddedPostgres, name: str, rows: int) -> Side:
-    dropped(server, name)
-    database = create_database(server, name)
-    database.run(SOURCE.format(rows=rows))
-    return Side(name, database.dsn, database.env, "")
 
 
 def _schemas_left(dsn: str) -> int:

@@ -39,6 +39,7 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.conninfo import ConnectionInfo
 from support.laptop import ROOT, SAMPLES, SEED, dashboard_api, fill, runner, say, warehouse
 from support.old_way import Side, dbt, differing_rows, mount_secrets, write_profile
+from support.postgres import create_database
 
 STATE = ROOT / ".state" / "bench"
 PROJECT = ROOT / "dbt_project"
@@ -179,6 +180,14 @@ def dropped(server: EmbeddedPostgres, name: str) -> None:
     """Drop a database if it exists."""
     with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+def new_side(server: EmbeddedPostgres, name: str, source: str) -> Side:
+    """Create a database again, with the sources that a statement makes, and return its side, which has no API."""
+    dropped(server, name)
+    database = create_database(server, name)
+    database.run(source)
+    return Side(name, database.dsn, database.env, "")
 
 
 def copied(server: EmbeddedPostgres, template: str, name: str) -> None:

@@ -52,10 +52,10 @@ def mount_secrets(side: Side, root: Path) -> Path:
     return root
 
 
-def checked(command: list[str], env: dict[str, str]) -> str:
-    """Run a command that must succeed; return its output."""
+def checked(command: list[str], env: dict[str, str], code: int = 0) -> str:
+    """Run a command that must end with this exit code; return its output."""
     done = subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode != code:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
     return done.stdout
 

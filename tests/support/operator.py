@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,25 @@ _numbers = itertools.count(1)
 def helm() -> Path:
     """The helm program."""
     return build(HELM_PROGRAM, paths_of(os.environ).cache)
+
+
+@contextmanager
+def operator_of(plane: ControlPlane, crds: Path, helm: Path, folder: Path, **settings: str) -> Iterator[OperatorHarness]:
+    """An operator, not started, on a control plane of its own with these CRDs; plane and operator end with the block."""
+    plane.up(owner=os.getpid())
+    try:
+        link_tools(folder, plane.kube)
+        kubectl = Kubectl(plane.kubeconfig, program=str(folder / "kubectl"))
+        kubectl("create", "-f", str(crds))
+        eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
+        api = ApiServer(plane.kubeconfig, folder)
+        operator = OperatorHarness(api, kubectl.within("alone"), helm, folder, settings)
+        operator.prepare()
+        yield operator
+        operator.stop(signal.SIGKILL)
+        api.close()
+    finally:
+        plane.down()
 
 
 @pytest.fixture(scope="session")

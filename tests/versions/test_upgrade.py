@@ -13,13 +13,11 @@ from typing import Any
 
 import pytest
 
-from cluster.embedded.binaries import build, kube_of, link_tools
+from cluster.embedded.binaries import build, kube_of
 from cluster.embedded.control_plane import ControlPlane
 from cluster.embedded.kubernetes_versions import KubernetesVersion, available, chosen
 from cluster.paths import paths_of
-from support.apiserver import ApiServer
-from support.eventually import eventually
-from support.kubectl import Kubectl
+from support.operator import operator_of
 from support.operator_harness import OperatorHarness
 from support.snapshots import ROOT
 
@@ -44,28 +42,17 @@ def programs() -> list[Path]:
 
 
 @pytest.fixture
-def plane(programs: list[Path]) -> Iterator[ControlPlane]:
-    """A control plane of the oldest version."""
-    plane = ControlPlane(paths_of(os.environ).clusters / f"upgrade-{os.getpid()}", programs[0])
-    plane.up(owner=os.getpid())
-    yield plane
-    plane.down()
+def plane(programs: list[Path]) -> ControlPlane:
+    """A control plane of the oldest version, not started."""
+    return ControlPlane(paths_of(os.environ).clusters / f"upgrade-{os.getpid()}", programs[0])
 
 
 @pytest.fixture
 def operator(plane: ControlPlane, helm: Path, tmp_path: Path) -> Iterator[OperatorHarness]:
     """A running operator."""
-    link_tools(tmp_path, plane.kube)
-    kubectl = Kubectl(plane.kubeconfig, program=str(tmp_path / "kubectl"))
-    kubectl("apply", "-f", str(ROOT / "crds"))
-    eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
-    api = ApiServer(plane.kubeconfig, tmp_path)
-    operator = OperatorHarness(api, kubectl.within("upgrade"), helm, tmp_path)
-    operator.prepare()
-    operator.start()
-    yield operator
-    operator.stop()
-    api.close()
+    with operator_of(plane, ROOT / "crds", helm, tmp_path) as operator:
+        operator.start()
+        yield operator
 
 
 @pytest.mark.timeout(1800)

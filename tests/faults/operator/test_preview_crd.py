@@ -1,18 +1,15 @@
 """An operator on a server that lacks the CRD of previews, as after an upgrade that forgot it; on a control plane of its own."""
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cluster.embedded.binaries import KUBE, build, link_tools
+from cluster.embedded.binaries import KUBE, build
 from cluster.embedded.control_plane import ControlPlane
 from cluster.paths import paths_of
-from support.apiserver import ApiServer
-from support.eventually import eventually
-from support.kubectl import Kubectl
+from support.operator import operator_of
 from support.operator_harness import OperatorHarness
 from support.previews import create_preview, wait_for_state
 from support.snapshots import ROOT
@@ -25,20 +22,8 @@ def forgotten(helm: Path, tmp_path: Path) -> Iterator[OperatorHarness]:
     """An operator on a server with the first CRD only."""
     paths = paths_of(os.environ)
     plane = ControlPlane(paths.clusters / f"crd-{os.getpid()}", build(KUBE, paths.cache))
-    plane.up(owner=os.getpid())
-    try:
-        api = ApiServer(plane.kubeconfig, tmp_path)
-        link_tools(tmp_path, plane.kube)
-        kubectl = Kubectl(plane.kubeconfig, program=str(tmp_path / "kubectl"))
-        kubectl("create", "-f", str(CRDS / "dashboardrefreshes.yaml"))
-        eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
-        operator = OperatorHarness(api, kubectl.within("forgotten"), helm, tmp_path, {"RESYNC": "2s"})
-        operator.prepare()
+    with operator_of(plane, CRDS / "dashboardrefreshes.yaml", helm, tmp_path, RESYNC="2s") as operator:
         yield operator
-        operator.stop(signal.SIGKILL)
-        api.close()
-    finally:
-        plane.down()
 
 
 def test_refreshes_run_without_the_crd_of_previews(forgotten: OperatorHarness) -> None:

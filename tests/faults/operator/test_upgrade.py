@@ -1,19 +1,16 @@
 """F29: an upgrade from the first chart's CRD to today's with a run in progress, on a separate control plane."""
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from cluster.embedded.binaries import KUBE, build, link_tools
+from cluster.embedded.binaries import KUBE, build
 from cluster.embedded.control_plane import ControlPlane
 from cluster.paths import paths_of
-from support.apiserver import ApiServer
-from support.eventually import eventually
-from support.kubectl import Kubectl
+from support.operator import operator_of
 from support.operator_harness import REFRESHES, OperatorHarness
 from support.snapshots import ROOT
 
@@ -48,25 +45,13 @@ def first_release(helm: Path, tmp_path: Path) -> Iterator[OperatorHarness]:
     """An operator on a server with the first CRD and one refresh of that time, with its status."""
     paths = paths_of(os.environ)
     plane = ControlPlane(paths.clusters / f"upgrade-{os.getpid()}", build(KUBE, paths.cache))
-    plane.up(owner=os.getpid())
-    try:
-        api = ApiServer(plane.kubeconfig, tmp_path)
-        link_tools(tmp_path, plane.kube)
-        kubectl = Kubectl(plane.kubeconfig, program=str(tmp_path / "kubectl"))
-        kubectl("create", "-f", str(FIRST / "dashboardrefreshes.yaml"))
-        eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
-        operator = OperatorHarness(api, kubectl.within("upgrade"), helm, tmp_path)
-        operator.prepare()
+    with operator_of(plane, FIRST / "dashboardrefreshes.yaml", helm, tmp_path) as operator:
         body = yaml.safe_load((FIRST / "phase2.yaml").read_text())
         body["spec"]["schedule"] = "0 0 1 1 *"
         body["metadata"]["annotations"] = {"dashboards.sigeti.io/requestedAt": "then"}
-        api.create(operator.namespace, REFRESHES, body)
-        api.patch(operator.namespace, REFRESHES, NAME, {"status": TOLD_THEN}, status=True)
+        operator.api.create(operator.namespace, REFRESHES, body)
+        operator.api.patch(operator.namespace, REFRESHES, NAME, {"status": TOLD_THEN}, status=True)
         yield operator
-        operator.stop(signal.SIGKILL)
-        api.close()
-    finally:
-        plane.down()
 
 
 def versions(operator: OperatorHarness) -> list[str]:
