@@ -16,6 +16,7 @@ from cluster.errors import ClusterError
 from cluster.seam import cluster_of
 from demo import GIT_PORT, MAIN, show
 from demo_change import MART, MODEL, QUERY, TREE, change
+from refresh_api.preview_report import DIFFERS
 from support.eventually import NotYet
 from support.git_clone import Clone
 from support.git_in_cluster import clone
@@ -27,8 +28,6 @@ from support.laptop import runner, say
 BRANCH: Final = "round-days"
 ROLE: Final = "apercu"
 SECRET: Final = "warehouse-preview"
-DIFFERS: Final = 3
-"""Exit code of the plugin for a difference that is not expected."""
 
 
 def allow_previews(installation: Installation) -> None:

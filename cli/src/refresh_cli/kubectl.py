@@ -109,11 +109,16 @@ def parse_refresh(text: str, name: str) -> RefreshView:
         found = {"metadata": object_of(metadata.encode()), "status": object_of(status.encode()) if status.strip() else {}}
         return RefreshView.model_validate(found, extra="ignore")
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CliError(f"{name} was written by an incompatible version: {where}: {first['msg']}") from None
+        raise incompatible(name, error) from None
     except ValueError as error:
         raise CliError(f"cannot parse kubectl's output for {name}: {error}") from None
+
+
+def incompatible(name: str, error: ValidationError) -> CliError:
+    """Return the error for an object that another version has written: its first field that cannot be parsed."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return CliError(f"{name} was written by an incompatible version: {where}: {first['msg']}")
 
 
 def _with_permission_hint(message: str) -> str:

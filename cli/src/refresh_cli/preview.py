@@ -14,15 +14,13 @@ from refresh_api.names import API_VERSION, NAME_MAX_LENGTH, PREVIEW_KIND
 from refresh_api.objects import object_of
 from refresh_api.plain import one_line, plain
 from refresh_api.preview import PreviewState, PreviewStatus
-from refresh_api.preview_report import Difference
+from refresh_api.preview_report import DIFFERS, Difference
 from refresh_api.project import short_revision
 from refresh_api.run_request import vars_text
 from refresh_api.values import duration
 from refresh_cli.follow import TIMED_OUT
-from refresh_cli.kubectl import PREVIEWS, CliError, Kubectl
+from refresh_cli.kubectl import PREVIEWS, CliError, Kubectl, incompatible
 
-DIFFERS: Final = 3
-"""Exit code where readers would see a difference that was not allowed."""
 _INTERRUPTED: Final = 130
 _SUFFIX: Final = 6
 """Characters that the API server adds to a generated name, with the dash before them."""
@@ -95,9 +93,7 @@ class _Watcher:
         try:
             return PreviewStatus.model_validate(object_of(text.encode()) if text.strip() else {}, extra="ignore")
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise CliError(f"{self.name} was written by an incompatible version: {where}: {first['msg']}") from None
+            raise incompatible(self.name, error) from None
 
 
 def _finished(options: argparse.Namespace, name: str, status: PreviewStatus) -> int:

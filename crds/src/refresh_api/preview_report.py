@@ -18,6 +18,9 @@ _NAME_LENGTH: Final = 255
 _MAX_BYTES: Final = 128 * 1024
 """Maximum size of a report in a status, as JSON."""
 
+DIFFERS: Final = 3
+"""Exit code of `preview` where readers would see a difference that is not allowed."""
+
 
 class Difference(StrEnum):
     """A kind of difference that readers would see."""

@@ -10,7 +10,9 @@ from refresh_api.objects import Json, readable, unreadable
 from refresh_api.status import RefreshStatus
 
 
-class _Lenient(Model):
+class Lenient(Model):
+    """A part of an object, without the fields that a newer version added."""
+
     model_config = ConfigDict(extra="ignore")
 
 
@@ -22,25 +24,25 @@ class Ref:
     name: str
 
 
-class FreshnessSpec(_Lenient):
+class FreshnessSpec(Lenient):
     """The limit on the age of the data."""
 
     max_staleness: str | None = None
 
 
-class MartSpec(_Lenient):
+class MartSpec(Lenient):
     """A mart to validate."""
 
     relation: str
 
 
-class ValidationSpec(_Lenient):
+class ValidationSpec(Lenient):
     """The marts to validate."""
 
     marts: tuple[MartSpec, ...] = ()
 
 
-class SpecView(_Lenient):
+class SpecView(Lenient):
     """The fields of the spec that the page shows."""
 
     display_name: str | None = None
@@ -51,7 +53,9 @@ class SpecView(_Lenient):
     validation: ValidationSpec | None = None
 
 
-class _Metadata(_Lenient):
+class ObjectMetadata(Lenient):
+    """The metadata that the page needs."""
+
     name: str = ""
     namespace: str = ""
     resource_version: str = ""
@@ -79,7 +83,7 @@ class Refresh:
 
 def ref_of(item: Json) -> Ref:
     """Return namespace and name of an object. Raise ValueError if it has none."""
-    metadata, _ = readable(_Metadata, item.get("metadata"))
+    metadata, _ = readable(ObjectMetadata, item.get("metadata"))
     if not metadata.name or not metadata.namespace:
         raise ValueError("it has no name or namespace")
     return Ref(metadata.namespace, metadata.name)
@@ -90,7 +94,7 @@ def refresh_of(item: Json) -> Refresh:
     ref = ref_of(item)
     dropped = [f"{path} {why}" for path, why in unreadable(item).items()]
     parts: dict[str, str] = {}
-    metadata, parts["metadata"] = readable(_Metadata, item.get("metadata"))
+    metadata, parts["metadata"] = readable(ObjectMetadata, item.get("metadata"))
     spec, parts["spec"] = readable(SpecView, item.get("spec", {}))
     status, parts["status"] = readable(RefreshStatus, item.get("status", {}))
     errors = [*dropped, *(f"{path}.{wrong}" for path, wrong in parts.items() if wrong)]

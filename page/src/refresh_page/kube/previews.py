@@ -2,34 +2,22 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from pydantic import AwareDatetime, ConfigDict
-
-from refresh_api.model import Model
 from refresh_api.objects import Json, readable
 from refresh_api.preview import PreviewStatus
-from refresh_page.kube.models import Ref, ref_of
+from refresh_page.kube.models import Lenient, ObjectMetadata, Ref, ref_of
 
 
-class _Lenient(Model):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _ChangeView(_Lenient):
+class _ChangeView(Lenient):
     branch: str | None = None
     tag: str | None = None
     commit: str | None = None
 
 
-class _SpecView(_Lenient):
+class _SpecView(Lenient):
     refresh: str = ""
     ref: _ChangeView = _ChangeView()
-
-
-class _Metadata(_Lenient):
-    resource_version: str = ""
-    creation_timestamp: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +36,7 @@ class Preview:
 
 def preview_of(item: Json) -> Preview:
     """Return the preview, without what cannot be parsed. Raise ValueError if the object has no name."""
-    metadata, _ = readable(_Metadata, item.get("metadata"))
+    metadata, _ = readable(ObjectMetadata, item.get("metadata"))
     spec, _ = readable(_SpecView, item.get("spec", {}))
     status, _ = readable(PreviewStatus, item.get("status", {}))
     change = spec.ref.branch or spec.ref.tag or (spec.ref.commit or "")[:8]

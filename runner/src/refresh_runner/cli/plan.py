@@ -79,7 +79,7 @@ def print_plan(plan: Plan, project: Path, access: ConnectionInfo | None, clock: 
         for line in _lines(plan, project, access, clock):
             say(str(line))
     except RunFailedError as error:
-        say(f"✗ {error.failure.message}" + (f" ({error.failure.hint})" if error.failure.hint else ""))
+        say(f"✗ {error.failure.text}")
         return ExitCode.FAILED
     return ExitCode.OK
 

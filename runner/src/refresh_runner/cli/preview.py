@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from refresh_api import preview_text
-from refresh_api.preview_report import Difference
+from refresh_api.preview_report import DIFFERS, Difference
 from refresh_api.run_request import ExitCode
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
 from refresh_runner.cli.project_option import project_of
@@ -26,8 +26,6 @@ from refresh_runner.preview.report import report_of
 from refresh_runner.run.cancellation import CancelledError, Cause
 
 _log = logging.getLogger(__name__)
-DIFFERS = 3
-"""Exit code where readers would see a difference that was not allowed."""
 _REPORTS = {"text": preview_text.text, "markdown": preview_text.markdown, "json": preview_text.as_json}
 
 
@@ -66,7 +64,7 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
         say(f"✗ {why}; what the preview has built is dropped")
         return ExitCode.INTERRUPTED
     except RunFailedError as error:
-        say(f"✗ {error.failure.message}" + (f" ({error.failure.hint})" if error.failure.hint else ""))
+        say(f"✗ {error.failure.text}")
         return ExitCode.FAILED
     report = report_of(found)
     for line in _REPORTS[preview.output](report).splitlines():

@@ -103,7 +103,7 @@ class _Preview:
         environment = self.environment
 
         def failed(failure: Failure) -> int:
-            message = failure.message + (f" ({failure.hint})" if failure.hint else "")
+            message = failure.text
             _log.error(message)
             now = environment.clock.now()
             report(

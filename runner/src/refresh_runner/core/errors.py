@@ -80,6 +80,11 @@ class Failure:
     skips_run: bool = False
     """Whether the run counts as skipped, not failed, for example because another run holds the warehouse lock."""
 
+    @property
+    def text(self) -> str:
+        """The message, with the hint in parentheses."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
 
 class RunFailedError(Exception):
     """An attempt cannot continue. Contains the failure."""

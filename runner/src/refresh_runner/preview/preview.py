@@ -131,7 +131,7 @@ class Previewer:
         marts = {Relation(mart.schema, mart.table): mart.unique_key for mart in self.plan.marts}
         wanted = [model for model in chosen if model.id in live and (not marts or live[model.id] in marts)]
         found = []
-        self.say(f"comparing {len(wanted)} tables with the live ones")
+        self.say(f"comparing {pluralize(len(wanted), 'table')} with what is live")
         with self.warehouse.session() as connection:
             for model in wanted:
                 key = marts.get(live[model.id]) or self.new.graph.own_key(model.id)
