@@ -2,13 +2,15 @@
 # Settings of a package mirror are mounted as the secrets `pip_conf` and `ca`, which are in no layer.
 # Python runs in isolated mode (-I): no environment variable and no file in the working directory adds code.
 # Third-party packages are one layer and this project's another, so that a change of the code rebuilds only a small layer.
+# Two builds on one base are the same: wheels have a fixed time (1980), and bytecode does not depend on a random seed of hashes.
 # The base image is pinned by digest, so that builds are reproducible: Python 3.13.15 on Debian 13.6. Update it like a dependency,
 # in both Dockerfiles. Any Debian with python3 and its venv module works.
 ARG BASE_IMAGE=python:3.13-slim@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${BASE_IMAGE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=315532800
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv \
  && echo /opt/refresh > "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/refresh.pth"
 WORKDIR /src
@@ -64,7 +66,7 @@ RUN for each in crds page; do /opt/build/bin/pip wheel --quiet --no-index --no-d
 FROM ${BASE_IMAGE} AS runtime
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN python3 -c "import sysconfig; print(sysconfig.get_path('stdlib'))" \
-  | xargs python3 -m compileall -q -x '/(test|tests|idlelib|ensurepip|lib2to3)/' \
+  | PYTHONHASHSEED=0 xargs python3 -m compileall -q -x '/(test|tests|idlelib|ensurepip|lib2to3)/' \
  && echo 'refresh:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd && echo 'refresh:x:65532:' >> /etc/group \
  && for each in operator runner page; do ln -s /opt/refresh/bin/refresh-$each /usr/local/bin/refresh-$each; done
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp \

@@ -47,6 +47,53 @@ def test_a_failure_within_a_pipe_fails_the_build(name):
     assert after == ['["/bin/bash", "-euo", "pipefail", "-c"]'] * len(begins)
 
 
+def test_two_builds_are_the_same():
+    """Bytecode depends on the order of sets, and a wheel on the time of its build, unless both are fixed."""
+    (environment,) = re.findall(r"^ENV (PIP_NO_CACHE_DIR.*)$", TEXTS["Dockerfile"], re.MULTILINE)
+    assert {"PYTHONHASHSEED=0", "SOURCE_DATE_EPOCH=315532800"} <= set(environment.split())
+    assert re.findall(r"^RUN (?:(?!PYTHONHASHSEED).)*xargs python3 -m compileall", TEXTS["Dockerfile"], re.MULTILINE) == []
+
+
+PRACTICES = {
+    "ADD fetches and unpacks; COPY does neither (DL3020)": r"^ADD ",
+    "a stage of this file or a pinned base, never a moving tag (DL3006, DL3007)": r"^FROM (?!\$\{BASE_IMAGE\}|[a-z-]+( AS [a-z-]+)?$)",
+    "sudo has unpredictable effects (DL3004)": r"\bsudo\b",
+    "apt-get has a stable command line, and apt has none (DL3027)": r"\bapt (install|update)\b",
+    "the working directory is set by WORKDIR (DL3003)": r"^RUN cd ",
+    "an entry point in a shell gets no signals (DL3025)": r"^(CMD|ENTRYPOINT) (?!\[)",
+}
+"""Rules of hadolint that concern these files, by what they look for."""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("practice", PRACTICES)
+def test_it_follows_the_practices_of_hadolint(name, practice):
+    """That program is no package of an index that this project uses, so its rules are here."""
+    assert re.findall(PRACTICES[practice], TEXTS[name], re.MULTILINE) == []
+
+
+def test_each_practice_is_found_where_it_is_broken():
+    """The control: a Dockerfile with all these mistakes."""
+    text = "FROM debian:latest\nADD a b\nRUN cd /tmp\nRUN sudo x && apt install y\nCMD x\n"
+    assert [practice for practice, pattern in PRACTICES.items() if not re.search(pattern, text, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_packages_of_debian_come_without_recommendations_and_leave_no_lists(name):
+    """Rules DL3009 and DL3015 of hadolint."""
+    for line in re.findall(r"^RUN .*apt-get install.*$", TEXTS[name], re.MULTILINE):
+        assert "--no-install-recommends" in line
+        assert "rm -rf /var/lib/apt/lists/*" in line
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_last_user_of_a_stage_that_starts_is_not_root(name):
+    """Rule DL3002 of hadolint, for each stage with an entry point."""
+    stages = [stage for stage in re.split(r"^FROM ", TEXTS[name], flags=re.MULTILINE) if "\nENTRYPOINT" in stage]
+    assert stages
+    assert [re.findall(r"^USER (.*)$", stage, re.MULTILINE)[-1] for stage in stages] == ["65532:65532"] * len(stages)
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_program_is_isolated(name):
     """By its entry point, and by its first line where it is called by name."""
