@@ -16,7 +16,7 @@ from babel.messages.pofile import read_po, write_po
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = ROOT / "page/src/refresh_page"
 LOCALES: Final = PACKAGE / "i18n/locales"
-_METHODS: Final = [("**.py", "python"), ("templates/**.html", "jinja2")]
+_METHODS: Final = [("**.py", "python"), ("templates/**.html", "jinja2"), ("templates/**.svg", "jinja2")]
 
 
 def extracted() -> Catalog:

@@ -1,103 +1,87 @@
-"""Notifications of a refresh: their channels, when they are sent, and the Secret that each channel reads.
+"""Notifications of a refresh: their channels, and when these are notified.
 
-A new channel needs a model here, a field of `Notification`, and a case in `refresh_notify.channels.send`; everything else is generic.
+A new channel needs a model in `channels.py`, a field of `Notification`, and a case in `refresh_notify.channels.send`; everything else is
+generic.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from refresh_api.fields import Channel as ChannelName
-from refresh_api.fields import Email, SecretKeyRef, SecretRef
+from refresh_api.channels import Alertmanager, Channel, EmailTo, GoogleChat, PagerDuty, Slack, Teams, Webhook
+from refresh_api.fields import SET
 from refresh_api.model import SpecModel
-from refresh_api.values import rule
+from refresh_api.values import number_set, rule
 
 
 class NotifyWhen(StrEnum):
     """When to notify. (The field is `when`, not `on`: YAML 1.1 reads the key `on` as a boolean, and so does kubectl.)"""
 
     FAILED = "Failed"
+    WARNED = "Warned"
+    RECOVERED = "Recovered"
 
 
-@dataclass(frozen=True)
-class ChannelSecret:
-    """The Secret that a channel reads."""
-
-    name: str
-    field: str
-    """Field of the notification that names the Secret."""
-    keys: tuple[str, ...]
-    """Required keys."""
-    reads_all_keys: bool
-    """Whether the channel also reads optional keys, so that a run's pod gets the whole Secret."""
-
-
-class Slack(SpecModel):
-    """A Slack channel, notified through an incoming webhook."""
-
-    channel: ChannelName = Field(description='Channel, for example "#alerts".')
-    webhook_secret_ref: SecretKeyRef = Field(description="Secret key with the URL of the webhook.")
-
-    @property
-    def label(self) -> str:
-        """Name of the channel in the status and logs."""
-        return self.channel
-
-    @property
-    def secret(self) -> ChannelSecret:
-        """The Secret with the webhook."""
-        reference = self.webhook_secret_ref
-        return ChannelSecret(reference.name, "slack.webhookSecretRef", (reference.key,), reads_all_keys=False)
-
-
-class EmailTo(SpecModel):
-    """Mail, sent through an SMTP server."""
-
-    to: list[Email] = Field(min_length=1, max_length=20, description="Recipients.")
-    smtp_secret_ref: SecretRef = Field(
-        description="Secret with the SMTP server. Required keys: host, from. "
-        "Optional keys: port (587), user, password, security (starttls, tls or none; defaults to starttls)."
-    )
-
-    @property
-    def label(self) -> str:
-        """Name of the channel in the status and logs."""
-        return ", ".join(self.to)
-
-    @property
-    def secret(self) -> ChannelSecret:
-        """The Secret with the SMTP server."""
-        return ChannelSecret(self.smtp_secret_ref.name, "email.smtpSecretRef", ("host", "from"), reads_all_keys=True)
-
-
-Channel = Slack | EmailTo
+_CHANNELS: Final = ("slack", "email", "teams", "googleChat", "pagerDuty", "alertmanager", "webhook")
+_ONE_SAYS: Final = f"name exactly one of {', '.join(_CHANNELS[:-1])} and {_CHANNELS[-1]}"
+_NO_WARNED_SAYS: Final = "pagerDuty and alertmanager take no Warned: nothing would resolve it"
 
 
 class Notification(SpecModel):
-    """A channel, either slack or email, and when it is notified."""
+    """One channel, and when it is notified."""
 
     model_config = ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [rule("has(self.slack) != has(self.email)", "name exactly one of slack and email")]}
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(f"{number_set(*_CHANNELS)} == 1", _ONE_SAYS),
+                rule(
+                    "!(has(self.pagerDuty) || has(self.alertmanager)) || !has(self.when) || !self.when.exists(x, x == 'Warned')",
+                    _NO_WARNED_SAYS,
+                ),
+            ]
+        }
     )
 
-    slack: Slack | None = Field(default=None, description="Slack channel to notify.")
+    slack: Slack | None = Field(default=None, description="Channel of Slack, Mattermost or Rocket.Chat to notify.")
     email: EmailTo | None = Field(default=None, description="Mail to send.")
+    teams: Teams | None = Field(default=None, description="Channel or chat of Microsoft Teams to notify.")
+    google_chat: GoogleChat | None = Field(default=None, description="Space of Google Chat to notify.")
+    pager_duty: PagerDuty | None = Field(default=None, description="Service of PagerDuty in which to trigger and resolve incidents.")
+    alertmanager: Alertmanager | None = Field(default=None, description="Alertmanager in which to fire and resolve alerts.")
+    webhook: Webhook | None = Field(default=None, description="Server to which to send JSON.")
     when: list[NotifyWhen] = Field(
         default_factory=lambda: [NotifyWhen.FAILED],
         min_length=1,
-        max_length=1,
-        description="When to notify. Failed: after each failed run. Defaults to Failed.",
+        max_length=len(NotifyWhen),
+        json_schema_extra=SET,
+        description="When to notify. Failed: after each failed run. Warned: after each run that succeeded with warnings. "
+        "Recovered: once, after the first complete run that succeeds after failed ones; always for pagerDuty and alertmanager, which take "
+        "no Warned. Defaults to Failed.",
     )
 
     @property
     def channel(self) -> Channel:
         """The channel that is set."""
-        return next(each for each in (self.slack, self.email) if each)
+        return self._channels[0]
+
+    def wants(self, when: NotifyWhen) -> bool:
+        """Return whether to notify the channel: what it has opened is always resolved."""
+        return when in self.when or (when is NotifyWhen.RECOVERED and self._resolves)
+
+    @property
+    def _channels(self) -> list[Channel]:
+        every = (self.slack, self.email, self.teams, self.google_chat, self.pager_duty, self.alertmanager, self.webhook)
+        return [each for each in every if each]
+
+    @property
+    def _resolves(self) -> bool:
+        return self.pager_duty is not None or self.alertmanager is not None
 
     @model_validator(mode="after")
     def _one_channel(self) -> Self:
-        if (self.slack is None) == (self.email is None):
-            raise ValueError("name exactly one of slack and email")
+        if len(self._channels) != 1:
+            raise ValueError(_ONE_SAYS)
+        if self._resolves and NotifyWhen.WARNED in self.when:
+            raise ValueError(_NO_WARNED_SAYS)
         return self

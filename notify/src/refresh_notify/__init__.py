@@ -1,10 +1,10 @@
-"""Notifications of failed runs, for the runner, and for the operator if a run ended without a report.
+"""Notifications of runs, for the runner, and for the operator if a run ended without a report or is a recovery.
 
 Everything here is synchronous and bounded in time: `notify` never raises for a channel that fails.
 """
 
-from refresh_notify.channels import Rules
-from refresh_notify.message import FailedRun, Message, message_for
+from refresh_notify.message import Message, NotifiedRun, message_for
 from refresh_notify.notify import notify, secrets_needed
+from refresh_notify.posting import Rules
 
-__all__ = ["FailedRun", "Message", "Rules", "message_for", "notify", "secrets_needed"]
+__all__ = ["Message", "NotifiedRun", "Rules", "message_for", "notify", "secrets_needed"]

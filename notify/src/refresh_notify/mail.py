@@ -1,92 +1,99 @@
-"""An SMTP client that connects to a checked address, limits the size of responses, and sends passwords in UTF-8."""
+"""Send a message through a mail server."""
 
-import base64
+import re
 import smtplib
-import socket
 import ssl
-from collections.abc import Callable
-from typing import IO, Any, Final
+from collections.abc import Mapping, Sequence
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from typing import Final
 
-from refresh_notify.addresses import connected
+from refresh_notify.addresses import ForbiddenAddressError
+from refresh_notify.calls import Cutoff, why
+from refresh_notify.mail_server import MailServer, MailServerTls
+from refresh_notify.message import Message
+from refresh_notify.posting import ChannelError, Rules
 
-_LONGEST: Final = 256 * 1024
-"""Maximum bytes of all responses."""
-
-Hold = Callable[[socket.socket], None]
-
-
-class MailServer(smtplib.SMTP):
-    """An SMTP client; `hold` gets its connection before anything is read."""
-
-    def __init__(self, host: str, port: int, timeout: float, hold: Hold) -> None:
-        self._hold = hold
-        super().__init__(host, port, timeout=timeout)
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        """Connect; overrides a hook of the standard library."""
-        return connected(host, port, timeout, self._hold)
-
-    def getreply(self) -> tuple[int, bytes]:
-        """Return the next response; OSError if it exceeds the limit."""
-        if self.file is None and self.sock is not None:
-            self.file = _Bounded(self.sock.makefile("rb"))
-        return super().getreply()
-
-    def log_in(self, user: str, password: str) -> None:
-        """Log in; SMTPException if the server refuses.
-
-        The standard library supports only ASCII in user and password; SASL's PLAIN is UTF-8 (RFC 4616).
-        """
-        if user.isascii() and password.isascii():
-            self.login(user, password)
-            return
-        self.ehlo_or_helo_if_needed()
-        offered = self.esmtp_features.get("auth", "").upper().split()
-        if "PLAIN" in offered:
-            code, _ = self.docmd("AUTH", f"PLAIN {_encoded(f'{chr(0)}{user}{chr(0)}{password}')}")
-        elif "LOGIN" in offered:
-            code, _ = self.docmd("AUTH", f"LOGIN {_encoded(user)}")
-            if code == _GO_ON:
-                code, _ = self.docmd(_encoded(password))
-        else:
-            raise smtplib.SMTPNotSupportedError
-        if code not in _LOGGED_IN:
-            raise smtplib.SMTPAuthenticationError(code, b"")
+_MAIL_KEYS: Final = ("host", "from", "port", "user", "password", "security")
+_PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
+_ADDRESS: Final = re.compile(r"[^\s@<>,;:\"\\]+@[^\s@<>,;:\"\\]+")
+_SENDER: Final = re.compile(rf"(?:[^<>\r\n]*<{_ADDRESS.pattern}>|{_ADDRESS.pattern})")
 
 
-class MailServerTls(MailServer):
-    """An SMTP client with TLS from the start."""
-
-    def __init__(self, host: str, port: int, timeout: float, hold: Hold, trusted: ssl.SSLContext) -> None:
-        self._trusted = trusted
-        super().__init__(host, port, timeout, hold)
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        return self._trusted.wrap_socket(super()._get_socket(host, port, timeout), server_hostname=host)
-
-
-_GO_ON: Final = 334
-_LOGGED_IN: Final = (235, 503)
-"""Status codes: authenticated, and already authenticated."""
+def smtp_values(name: str, secret: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of an SMTP Secret; ChannelError if it does not exist, or if they are no text."""
+    smtp = {key: value.strip("\r\n") for key, value in secret.items()}
+    if not smtp:
+        raise ChannelError(f"the Secret {name!r} does not exist")
+    if unreadable := [key for key in _MAIL_KEYS if not _is_text(smtp.get(key, ""))]:
+        raise ChannelError(f"the Secret {name!r} has values that are not valid UTF-8 text: {', '.join(unreadable)}")
+    return smtp
 
 
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+def _is_text(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= each <= "\udfff" or each == "\ufffd" for each in value)
 
 
-class _Bounded:
-    """A file that limits how many bytes can be read in all."""
+def send_mail(to: Sequence[str], smtp: Mapping[str, str], message: Message, rules: Rules) -> None:
+    """Send mail through the server of an SMTP Secret (host, from; optional: port, user, password, security); ChannelError if refused."""
+    if missing := [key for key in ("host", "from") if not smtp.get(key)]:
+        raise ChannelError(f"the Secret of the mail server lacks {', '.join(missing)}")
+    security = smtp.get("security", "starttls").lower()
+    if security not in _PORTS:
+        raise ChannelError("the mail server's security must be starttls, tls or none")
+    port = smtp.get("port", str(_PORTS[security]))
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        raise ChannelError("the mail server's port must be a number between 1 and 65535")
+    host = smtp["host"]
+    if not (host.isprintable() and " " not in host):
+        raise ChannelError("the mail server's host must be one name or address")
+    if not _SENDER.fullmatch(smtp["from"]):
+        raise ChannelError("the mail server's from must be one mail address")
+    place = f"the mail server {host}:{port}"
+    cutoff = Cutoff()
+    try:
+        with cutoff.after(2 * rules.timeout):
+            refused = _sent(to, smtp, int(port), security, cutoff, rules.timeout, message)
+    except smtplib.SMTPRecipientsRefused as error:
+        raise ChannelError(f"{place} refused {_refused(error.recipients)}") from None
+    except smtplib.SMTPResponseException as error:
+        raise ChannelError(f"{place} did not accept the message: it answered {error.smtp_code}") from None
+    except ForbiddenAddressError as error:
+        raise ChannelError(f"{place} is not called: {error}") from None
+    except (smtplib.SMTPException, OSError, ValueError) as error:
+        cause = "no answer in time" if cutoff.passed or isinstance(error, TimeoutError) else why(error)
+        raise ChannelError(f"{place} did not accept the message: {cause}") from None
+    finally:
+        cutoff.close()
+    if refused:
+        raise ChannelError(f"{place} refused {_refused(refused)}")
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._left = _LONGEST
 
-    def readline(self, size: int = -1) -> bytes:
-        line = self._file.readline(size)
-        self._left -= len(line)
-        if self._left < 0:
-            raise OSError("the server's responses are too long")
-        return line
+def _refused(recipients: Mapping[str, tuple[int, bytes]]) -> str:
+    return ", ".join(f"{recipient} ({answer[0]})" for recipient, answer in recipients.items())
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the file's
-        return getattr(self._file, name)
+
+def _sent(
+    to: Sequence[str], smtp: Mapping[str, str], port: int, security: str, cutoff: Cutoff, timeout: float, message: Message
+) -> dict[str, tuple[int, bytes]]:
+    if security == "tls":
+        server: MailServer = MailServerTls(smtp["host"], port, timeout, cutoff.hold, ssl.create_default_context())
+    else:
+        server = MailServer(smtp["host"], port, timeout, cutoff.hold)
+    with server as connection:
+        if security == "starttls":
+            connection.starttls(context=ssl.create_default_context())
+        if smtp.get("user"):
+            connection.log_in(smtp["user"], smtp.get("password", ""))
+        return connection.send_message(_mail(to, smtp["from"], message))
+
+
+def _mail(to: Sequence[str], sender: str, message: Message) -> EmailMessage:
+    mail = EmailMessage()
+    mail["Subject"] = message.subject
+    mail["From"] = sender
+    mail["To"] = ", ".join(to)
+    mail["Date"] = formatdate()
+    mail["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].rstrip("> ") or "localhost")
+    mail.set_content(message.text)
+    return mail

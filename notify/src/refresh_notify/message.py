@@ -1,8 +1,11 @@
 """The text of a notification: one subject and one body for every channel."""
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
+from refresh_api.model import time_text
+from refresh_api.notifications import NotifyWhen
 from refresh_api.project import short_revision
 from refresh_api.redaction import Redactor
 
@@ -11,8 +14,8 @@ _TEXT_LENGTH = 3000
 
 
 @dataclass(frozen=True)
-class FailedRun:
-    """A failed run."""
+class NotifiedRun:
+    """A run that people are notified of."""
 
     refresh: str
     namespace: str
@@ -21,6 +24,12 @@ class FailedRun:
     reason: str
     message: str
     """Names the step, and the model or test with its error."""
+    when: NotifyWhen = NotifyWhen.FAILED
+    """Why people are notified."""
+    is_test: bool = False
+    """Whether nothing has happened, and a message only shows that the channel works."""
+    uid: str | None = None
+    """uid of the refresh; None outside a cluster."""
     hint: str = ""
     """What to do next."""
     step: str | None = None
@@ -29,6 +38,8 @@ class FailedRun:
     marts: str | None = None
     revision: str | None = None
     """Revision of the dbt project that the run fetched, for example main@sha1:6e27e9a9…."""
+    failing_since: datetime | None = None
+    """When the first of the failed runs ended, if this one is a recovery."""
     in_cluster: bool = True
     link_template: str = ""
     """URL of a run with the placeholders {namespace}, {name} and {run}, or empty."""
@@ -42,36 +53,67 @@ class FailedRun:
             link = link.replace(placeholder, value)
         return link or None
 
+    @property
+    def event(self) -> str:
+        """Why people are notified, in one word."""
+        return "Test" if self.is_test else self.when.value
+
+    @property
+    def identity(self) -> str:
+        """What identifies the refresh among those of all clusters, where that is known."""
+        return self.uid or f"{self.namespace}/{self.refresh}"
+
 
 @dataclass(frozen=True)
 class Message:
-    """A notification."""
+    """A notification, without secrets."""
 
     subject: str
     text: str
+    run: NotifiedRun
+    """The run; its texts are as in the notification."""
 
 
-def message_for(failed: FailedRun, redact: Redactor | None = None) -> Message:
-    """Return the message of a failed run, without secrets: what failed, why, what to do, and where to find more."""
+def message_for(run: NotifiedRun, redact: Redactor | None = None) -> Message:
+    """Return the message about a run, without secrets: what happened, why, what to do, and where to find more."""
     redact = redact or Redactor()
-    where = f" at {failed.step}" if failed.step else ""
-    subject = redact.clipped(" ".join(f"✗ {failed.title} refresh failed{where}: {failed.reason}".split()), _SUBJECT_LENGTH)
+    run = _clean(run, redact)
+    if run.is_test:
+        text = f"This is a test of the notifications of {run.namespace}/{run.refresh} (run {run.run}). Nothing has failed."
+        return Message(redact.clipped(_printable(f"{run.title} refresh: test message"), _SUBJECT_LENGTH), text, run)
+    sign, what = _event(run)
+    subject = redact.clipped(" ".join(f"{sign} {run.title} refresh {what}".split()), _SUBJECT_LENGTH)
+    since = f", after failing since {time_text(run.failing_since)}" if run.failing_since else ""
     lines = [
-        f"{failed.refresh} (run {failed.run}) failed{where}: {failed.reason}",
-        redact.clipped(failed.message, _TEXT_LENGTH),
-        *([f"What to do: {redact.clipped(failed.hint)}"] if failed.hint else []),
-        *([f"Valid marts: {failed.marts}"] if failed.marts else []),
-        *([f"Attempts: {failed.attempts}"] if failed.attempts > 1 else []),
-        *([f"Revision of the project: {redact.clipped(short_revision(failed.revision))}"] if failed.revision else []),
-        *_further(failed),
+        f"{run.refresh} (run {run.run}) {what}{since}",
+        run.message,
+        *([f"What to do: {run.hint}"] if run.hint else []),
+        *([f"Valid marts: {run.marts}"] if run.marts else []),
+        *([f"Attempts: {run.attempts}"] if run.attempts > 1 else []),
+        *([f"Revision of the project: {run.revision}"] if run.revision else []),
+        *_further(run),
     ]
-    return Message(_printable(subject), _printable("\n".join(lines)))
+    return Message(_printable(subject), _printable("\n".join(lines)), run)
 
 
-def slack_text(message: Message) -> str:
-    """Return a message in Slack's format, escaped, so that no text becomes a link or a mention."""
-    text = f"*{message.subject}*\n{message.text}"
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _clean(run: NotifiedRun, redact: Redactor) -> NotifiedRun:
+    return replace(
+        run,
+        title=_printable(redact.clipped(run.title)),
+        message=_printable(redact.clipped(run.message, _TEXT_LENGTH)),
+        hint=_printable(redact.clipped(run.hint)),
+        revision=_printable(redact.clipped(short_revision(run.revision))) if run.revision else None,
+    )
+
+
+def _event(run: NotifiedRun) -> tuple[str, str]:
+    match run.when:
+        case NotifyWhen.FAILED:
+            return "✗", f"failed{f' at {run.step}' if run.step else ''}: {run.reason}"
+        case NotifyWhen.WARNED:
+            return "⚠", "succeeded with warnings"
+        case NotifyWhen.RECOVERED:
+            return "✓", "recovered"
 
 
 def _printable(text: str) -> str:
@@ -79,13 +121,13 @@ def _printable(text: str) -> str:
     return "".join(each if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cf", "Cs") else " " for each in text)
 
 
-def _further(failed: FailedRun) -> list[str]:
-    if failed.link:
-        return [f"The run: {failed.link}"]
-    if not failed.in_cluster:
+def _further(run: NotifiedRun) -> list[str]:
+    if run.link:
+        return [f"The run: {run.link}"]
+    if not run.in_cluster:
         return []
     return [
         "For more details:",
-        f"  kubectl -n {failed.namespace} describe dashboardrefresh {failed.refresh}",
-        f"  kubectl -n {failed.namespace} logs job/{failed.run}",
+        f"  kubectl -n {run.namespace} describe dashboardrefresh {run.refresh}",
+        f"  kubectl -n {run.namespace} logs job/{run.run}",
     ]

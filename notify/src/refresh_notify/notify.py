@@ -1,14 +1,16 @@
-"""Notify every channel of a refresh of one failed run, and record which accepted the message."""
+"""Notify every channel of a refresh of one run, and record which accepted the message."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from refresh_api.notifications import Channel, Notification, NotifyWhen
+from refresh_api.channels import Channel
+from refresh_api.notifications import Notification
 from refresh_api.redaction import Redactor, known_values, secret_values
 from refresh_api.status import NotificationStatus
-from refresh_notify.channels import ChannelError, Rules, send
-from refresh_notify.message import FailedRun, Message, message_for
+from refresh_notify.channels import send
+from refresh_notify.message import Message, NotifiedRun, message_for
+from refresh_notify.posting import ChannelError, Rules
 
 log = logging.getLogger(__name__)
 
@@ -22,16 +24,16 @@ def secrets_needed(notifications: Sequence[Notification]) -> list[str]:
 
 
 def notify(
-    notifications: Sequence[Notification], secrets: Secrets, failed: FailedRun, rules: Rules | None = None
+    notifications: Sequence[Notification], secrets: Secrets, run: NotifiedRun, rules: Rules | None = None
 ) -> list[NotificationStatus]:
-    """Notify every channel of a failed run, in parallel; return the result of each. A channel that fails is recorded and never raises."""
-    wanted = [notification for notification in notifications if NotifyWhen.FAILED in notification.when]
+    """Notify every channel that wants to know of a run, in parallel; return the result of each. A failure is recorded, never raised."""
+    wanted = [notification for notification in notifications if run.is_test or notification.wants(run.when)]
     if not wanted:
         return []
     needed = [each.channel.secret for each in wanted]
     single_keys = {(secret.name, key) for secret in needed if not secret.reads_all_keys for key in secret.keys}
     redact = Redactor(secret_values(secrets, single_keys), known_values(secrets))
-    message = message_for(failed, redact)
+    message = message_for(run, redact)
     with ThreadPoolExecutor(len(wanted), "notify") as threads:
         return list(threads.map(lambda each: _notify_channel(each.channel, secrets, message, redact, rules or Rules()), wanted))
 

@@ -14,12 +14,12 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from cluster.ports import free_port
 from refresh_api.notifications import Notification
-from refresh_notify import FailedRun, Rules, notify
+from refresh_notify import NotifiedRun, Rules, notify
 from support.certificates import create_certificate
 from support.rawserver import RawServer, http
 from support.webserver import WebServer
 
-FAILED = FailedRun("phase2", "default", "Phase 2", "phase2-1", "LayerFailed", "mart_a: column does not exist", step="3/6 marts")
+FAILED = NotifiedRun("phase2", "default", "Phase 2", "phase2-1", "LayerFailed", "mart_a: column does not exist", step="3/6 marts")
 SLACK = Notification.model_validate({"slack": {"channel": "#phase2-alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}})
 MAIL = Notification.model_validate({"email": {"to": ["admin@sigeti.local"], "smtpSecretRef": {"name": "smtp"}}})
 PASSWORD = "p%40:/'\"$"
@@ -318,7 +318,7 @@ def test_a_mail_secret_that_is_wrong_says_what(smtp: dict[str, str], mailbox: Ma
 def test_a_row_that_is_quoted_calls_nobody_and_links_nowhere(mailbox: Mailbox, smtp: dict[str, str]):
     """Slack shows mentions and links as text, and the header of a mail cannot be forged."""
     said = "<!channel> <http://evil.example|the run> & <@U1>\x1b[2J\u202eevil"
-    failed = FailedRun("phase2", "default", "T <!here>\r\nBcc: all@sigeti.local", "phase2-1", "LayerFailed", said)
+    failed = NotifiedRun("phase2", "default", "T <!here>\r\nBcc: all@sigeti.local", "phase2-1", "LayerFailed", said)
     with WebServer() as slack:
         told = notify([SLACK, MAIL], {"slack": {"url": slack.url}, "smtp": smtp}, failed)
     assert [each.sent for each in told] == [True, True]

@@ -9,6 +9,7 @@ import pytest
 
 from cluster.ports import free_port
 from support.operator_harness import OperatorHarness
+from support.receivers import Alerts, Checking, Incidents
 from support.webserver import WebServer
 
 WEBHOOK = "/services/T0/B0/geheim"
@@ -40,6 +41,7 @@ def operator(telling: OperatorHarness, slack: WebServer) -> OperatorHarness:
     return telling
 
 
+@pytest.mark.slow
 def test_a_run_without_a_report_is_notified_once(operator, slack):
     """The notification has reason, revision and link. A restarted operator does not repeat it. A failed channel causes an event."""
     operator.create_refresh("silent", token="one", retries=0)
@@ -79,3 +81,59 @@ def test_a_run_that_reported_is_notified_by_its_runner(operator, slack):
     operator.wait_for_history("told", following)
     operator.wait_for(lambda: len(slack.asked) == 1, 10, "told")
     assert following in slack.asked[0].body
+
+
+def test_a_recovery_is_notified_once(operator, slack):
+    """By the operator, which alone knows the runs before. A restarted operator does not repeat it, and neither does the next good run."""
+    webhook = {"channel": "#phase2-alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}
+    operator.create_refresh("back", token="one", retries=0, notifications=[{"slack": webhook, "when": ["Recovered"]}])
+    sent = [{"channel": "#phase2-alerts", "sent": True}]
+    for number, token in enumerate(("one", "two", "three", "four")):
+        if number:
+            operator.request_run("back", token)
+        job = operator.wait_for_job("back")
+        if number < 2:
+            operator.report_run("back", job, outcome="Failed", reason="LayerFailed", message="no such column", notifications=sent)
+        else:
+            operator.report_run("back", job, message="12 models built")
+        operator.end_pod(job, 1 if number < 2 else 0)
+        operator.wait_for_history("back", job)
+        if number == 1:
+            assert operator.status("back")["failingSince"] == operator.status("back")["history"][1]["completionTime"]
+            assert slack.asked == []
+        if number == 2:
+            operator.wait_for(lambda: len(slack.asked) == 1, 10, "back")
+            assert job in slack.asked[0].body
+            operator.stop(signal.SIGKILL)
+            operator.patch_spec("back", displayName="Touched")
+            operator.start()
+            operator.wait_for(lambda: operator.status("back")["observedGeneration"] == 2, 20, "back")
+    assert "failingSince" not in operator.status("back")
+    assert [json.loads(asked.body)["text"].splitlines()[0] for asked in slack.asked] == ["*✓ Phase 2 refresh recovered*"]
+
+
+def test_incidents_and_alerts_are_resolved_by_a_recovery(telling):
+    """Without being asked for in `when`. The failure is that of a run without a report; the runs after it fail and succeed."""
+    incidents, alerts, key = Incidents(), Alerts(), "0123456789abcdef0123456789abcdef"
+    with Checking(incidents, alertmanager=alerts) as server:
+        telling.create_secret("pagerduty", {"key": key})
+        telling.create_secret("alertmanager", {"url": f"{server.url}/alertmanager"})
+        channels = [
+            {"pagerDuty": {"routingKeySecretRef": {"name": "pagerduty", "key": "key"}, "url": f"{server.url}/v2/enqueue"}},
+            {"alertmanager": {"secretRef": {"name": "alertmanager"}}},
+        ]
+        telling.create_refresh("paged", token="one", retries=0, notifications=channels)
+        for number, token in enumerate(("one", "two", "three")):
+            if number:
+                telling.request_run("paged", token)
+            job = telling.wait_for_job("paged")
+            if number == 2:
+                assert (len(incidents.open), len(alerts.firing())) == (1, 1)
+                telling.report_run("paged", job)
+            telling.end_pod(job, 0 if number == 2 else 137, reason="OOMKilled")
+            telling.wait_for_history("paged", job)
+            telling.wait_for(lambda number=number: len(server.asked) == 2 * (number + 1), 20, "paged")
+        telling.wait_for(lambda: not incidents.open and not alerts.firing(), 10, "paged")
+    assert incidents.opened == 1
+    everything = telling.log.read_text() + json.dumps(telling.get_refresh("paged")) + str(telling.events("paged"))
+    assert key not in everything

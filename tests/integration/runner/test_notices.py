@@ -167,3 +167,28 @@ def test_a_slow_channel_does_not_hold_the_warehouse(runner: RunnerHarness, told:
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.outcome) == (1, Outcome.FAILED)
     assert len(runner.log_rows()) == 1
+
+
+def test_a_run_with_warnings_tells_the_channels_that_want_it(runner: RunnerHarness, told: Told):
+    """The channel that wants to know of failures alone is not told."""
+    slack, mail = NOTIFICATIONS
+    runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = runner.run(runner.spec(notifications=[{**slack, "when": ["Failed", "Warned"]}, mail]))
+    assert ran.termination_message is not None
+    assert (ran.termination_message.outcome, ran.termination_message.notified) == (Outcome.WARNED, True)
+    assert (len(told.slack.asked), told.mails) == (1, [])
+    assert "⚠ " in json.loads(told.slack.asked[0].body)["text"]
+
+
+def test_a_test_of_notifications_builds_nothing_and_needs_no_warehouse(runner: RunnerHarness, told: Told):
+    """Each channel gets a message, and a channel that refuses it is named. Control: the same warehouse fails a run with another mode."""
+    runner.secrets["warehouse"]["port"] = str(free_port())
+    told.slack.statuses["/T000/B000/hook-secret"] = 403
+    ran = runner.run(spec(runner), failures=2, mode="notify")
+    words = ran.termination_message
+    assert words is not None
+    assert (ran.code, words.outcome, words.reason) == (0, Outcome.SKIPPED, Reason.NOTIFICATIONS_TESTED)
+    assert words.message == "1 of 2 channels accepted the test message; #phase2-alerts: Slack answered 403"
+    assert [len(told.slack.asked), len(told.mails)] == [1, 1]
+    assert "Nothing has failed" in told.slack.asked[0].body
+    assert runner.run(spec(runner), failures=2).code == 1

@@ -1,10 +1,12 @@
 """The message about a failed run."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from refresh_notify import FailedRun, message_for
+from refresh_api.notifications import NotifyWhen
+from refresh_notify import NotifiedRun, message_for
 
-FAILED = FailedRun(
+FAILED = NotifiedRun(
     refresh="phase2-dashboards-refresh",
     namespace="dashboards",
     title="Phase 2",
@@ -54,3 +56,16 @@ def test_a_subject_is_one_line():
 def test_a_long_error_is_cut():
     """Slack rejects messages that are too long."""
     assert len(message_for(replace(FAILED, message="x" * 50_000)).text) < 4000
+
+
+def test_warnings_and_a_recovery_are_no_failure():
+    """Their subjects begin with another sign, and a recovery says since when the refresh had failed."""
+    good = replace(FAILED, reason="Succeeded", message="12 models built", hint="", step=None, attempts=1, marts="4/4")
+    warned = message_for(replace(good, when=NotifyWhen.WARNED, message="4/6 tests: 1 test warned"))
+    assert warned.subject == "⚠ Phase 2 refresh succeeded with warnings"
+    assert "4/6 tests: 1 test warned" in warned.text
+    since = datetime(2026, 3, 3, 9, 4, tzinfo=UTC)
+    recovered = message_for(replace(good, when=NotifyWhen.RECOVERED, failing_since=since))
+    assert recovered.subject == "✓ Phase 2 refresh recovered"
+    says = "recovered, after failing since 2026-03-03T09:04:00Z"
+    assert recovered.text.startswith(f"phase2-dashboards-refresh (run phase2-dashboards-refresh-29384) {says}\n12 models built")

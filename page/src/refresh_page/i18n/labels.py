@@ -35,9 +35,11 @@ LABELS: Final[Mapping[str, str]] = {
     "failed": N_("failed"),
     "broken": N_("broken"),
     "skipped": N_("skipped"),
+    "reused": N_("reused"),
     # what started a run
     "Scheduled": N_("Schedule"),
     "Requested": N_("Request"),
+    "ProjectChange": N_("New commit"),
     "Manual": N_("Manual"),
     "Local": N_("Local"),
     # why a run was missed
