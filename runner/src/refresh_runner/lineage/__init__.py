@@ -1,0 +1,1 @@
+"""Describes finished runs to an OpenLineage server."""

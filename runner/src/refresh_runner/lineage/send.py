@@ -1,0 +1,137 @@
+"""Sends the events of a finished run. Nothing here fails a run, or keeps its pod longer than the timeout."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version
+
+import httpx
+from pydantic import JsonValue
+
+from refresh_api.lineage import TIMEOUT, Lineage
+from refresh_api.status import Run, StepState
+from refresh_notify.calls import Caller, CallError, proxy_for
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.secrets import header_value
+from refresh_runner.lineage.events import DescribedRun
+from refresh_runner.model.plan import Plan
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.columns import columns_of
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.conninfo import ConnectionInfo
+from refresh_runner.run.services import Services
+
+_log = logging.getLogger(__name__)
+
+
+class NotSentError(Exception):
+    """The events were not all sent; the text says why, and quotes neither a secret nor an answer."""
+
+
+class Describer:
+    """Follows one run, and sends its events once it has ended."""
+
+    def __init__(self, plan: Plan, services: Services, access: ConnectionInfo) -> None:
+        self._plan = plan
+        self._services = services
+        self._warehouse = WarehouseConnection(access, f"{plan.attempt.run_id} lineage", services.clock)
+        self._run: Run | None = None
+        self._ends: dict[str, datetime] = {}
+
+    def update(self, run: Run) -> None:
+        """Note a new state of the run, and when its steps end."""
+        self._run = run
+        for step in run.steps:
+            if step.state not in (StepState.PENDING, StepState.RUNNING):
+                self._ends.setdefault(step.name, run.heartbeat_time)
+
+    def send(self) -> None:
+        """Send the events, within TIMEOUT; none if another attempt follows. The run has released the warehouse."""
+        if self._run is None or self._run.outcome is None:
+            return
+        worker = threading.Thread(target=self._work, args=[self._run], name="lineage", daemon=True)
+        worker.start()
+        # Reading the columns has no deadline of its own.
+        worker.join(TIMEOUT + 1)
+        if worker.is_alive():
+            _log.warning("lineage: not all events were sent within %.0f s", TIMEOUT)
+            self._warehouse.abort()
+
+    def _work(self, run: Run) -> None:
+        try:
+            lineage = self._plan.run_request.spec.lineage
+            if lineage:
+                authorization, problem = header_value(self._services.secrets, lineage.authorization_secret_ref)
+                if problem:
+                    raise NotSentError(f"not sent: {problem}")
+                _log.info("lineage: %s events sent", send(lineage, authorization, self._described(run)))
+        except NotSentError as error:
+            _log.warning("lineage: %s", error)
+        except Exception as error:
+            # its text may quote anything
+            _log.warning("lineage: internal error: %s", type(error).__name__, exc_info=True)
+        finally:
+            self._warehouse.close()
+
+    def _described(self, run: Run) -> DescribedRun:
+        dbt, access = self._services.dbt, self._warehouse.info
+        spec, refresh = self._plan.run_request.spec, self._plan.run_request.refresh
+        found = dbt.lineage()
+        return DescribedRun(
+            namespace=refresh.namespace,
+            refresh=refresh.name,
+            run=run,
+            datasets=f"postgres://{access.host}:{access.port}",
+            database=access.dbname,
+            ends=self._ends,
+            nodes=found.nodes,
+            assertions=found.assertions,
+            columns=self._columns([node.relation for node in found.nodes if node.succeeded]),
+            published=frozenset(mart.relation for mart in spec.validation.marts) if spec.validation else frozenset(),
+            product=version("refresh-runner"),
+            engine=version("dbt-core"),
+            redact=self._services.redact,
+        )
+
+    def _columns(self, relations: list[Relation]) -> Mapping[Relation, list[tuple[str, str]]]:
+        """Return the columns of what was built; nothing if the warehouse cannot be reached, so that the events are sent without them."""
+        if not relations:
+            return {}
+        try:
+            with self._warehouse.session() as connection:
+                return columns_of(connection, relations)
+        except RunFailedError:
+            return {}
+
+
+def send(lineage: Lineage, authorization: str | None, run: DescribedRun) -> int:
+    """Send the events one after the other; return their number. Raise NotSentError at the first that the server does not accept."""
+    ends = time.monotonic() + TIMEOUT
+    headers = {"Authorization": authorization} if authorization else {}
+    events = list(run.events())
+    sent = 0
+    try:
+        url = httpx.URL(lineage.url)
+        with Caller(lineage.url, headers, proxy=proxy_for(url, TIMEOUT)) as caller:
+            for event in events:
+                status = _call(caller, lineage.url, event, ends)
+                if not 200 <= status < 300:
+                    raise NotSentError(f"the server answered {status}; {sent} of {len(events)} events were sent")
+                sent += 1
+    except TimeoutError:
+        raise NotSentError(f"no answer within {TIMEOUT:.0f} s; {sent} of {len(events)} events were sent") from None
+    except CallError as error:
+        raise NotSentError(f"the server cannot be reached: {error}; {sent} of {len(events)} events were sent") from None
+    return sent
+
+
+def _call(caller: Caller, url: str, event: Mapping[str, JsonValue], ends: float) -> int:
+    """Return the status of the answer, whose body is not read."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return caller.call("POST", url, left, content=event, to_end=False).status
