@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from refresh_api.status import ProjectSeen
 from refresh_runner.repository import handover
 from refresh_runner.repository.handover import Fetched
 from support.git_server import GitServer, Repository
@@ -60,6 +61,15 @@ class Case:
         for text in (self.log, fetched.model_dump_json()):
             assert PASSWORD not in text
         return fetched
+
+    def newest(self, **fields: Any) -> ProjectSeen:
+        """Return what a check for new commits reports, with changes of `project.git`."""
+        self.runner.secrets["git"] = self.secret
+        source = {"url": self.server.url(), "path": "dbt", "ref": {"branch": "main"}, "secretRef": {"name": "git"}, **fields}
+        seen, self.log = self.runner.poll(self.runner.spec(project={"git": source}))
+        for text in (self.log, seen.model_dump_json()):
+            assert PASSWORD not in text
+        return seen
 
     def fails(self, *words: str, reason: str = "ProjectUnavailable", retryable: bool = False, **fields: Any) -> None:
         """Fetch, and check that it fails with this message."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from refresh_examples.git_server import GitHttpServer, Login, tls_of
 from support.certificates import Certificate, create_certificate
@@ -87,6 +87,29 @@ def unavailable(request: BaseHTTPRequestHandler) -> bool:
     request.send_header("Content-Length", "0")
     request.end_headers()
     return True
+
+
+def count_sent(server: GitServer) -> Callable[[], int]:
+    """Count the bytes that a server sends from now on, in place of any other fault; return a function that returns their number."""
+    sent = 0
+    known: list[BaseHTTPRequestHandler] = []
+
+    def count(request: BaseHTTPRequestHandler) -> bool:
+        if request in known:  # a connection has one handler for all of its requests
+            return False
+        known.append(request)
+        write = request.wfile.write
+
+        def counted(content: Any) -> int:
+            nonlocal sent
+            sent += len(content)
+            return write(content)
+
+        request.wfile.write = counted  # type: ignore[method-assign]
+        return False
+
+    server.fault = count
+    return lambda: sent
 
 
 @dataclass

@@ -55,6 +55,7 @@ def test_files_are_as_they_are_in_the_commit(case: Case):
     assert (folder / "a.md").read_text() == "$Id$\n"
 
 
+@pytest.mark.slow
 def test_a_link_inside_the_repository_is_followed(case: Case):
     """The control: projects share macros in this way."""
     tree = case.repository.tree
@@ -66,6 +67,7 @@ def test_a_link_inside_the_repository_is_followed(case: Case):
     assert (case.runner.fetched / fetched.folder / "macros/shared/m.sql").read_text().startswith("{% macro")
 
 
+@pytest.mark.slow
 def test_a_submodule(case: Case):
     """Submodules are not fetched. Only one inside the project is an error."""
     inside = f"160000,{case.commit},dbt/models/sub"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+import pytest
+
 from support.git_project import Case
 from support.git_server import git, unavailable
 
@@ -19,6 +21,21 @@ def test_a_later_attempt_takes_the_same_commit(case: Case):
     other = case.fetch(run="petit-8")
     assert other.project
     assert other.project.revision != same.project.revision
+
+
+def test_a_later_attempt_takes_the_same_version(case: Case):
+    """Although a higher version was tagged in between, and the tag of the first attempt was deleted. The next run takes the new one."""
+    case.repository.tag("v1.2.0")
+    first = case.fetch(run="petit-7", ref={"semver": "^1"})
+    newer = case.repository.commit("Release")
+    case.repository.tag("v1.3.0")
+    git(case.repository.tree, "push", "--quiet", "origin", ":refs/tags/v1.2.0")
+    same, other = (case.fetch(run=run, ref={"semver": "^1"}) for run in ("petit-7", "petit-8"))
+    assert first.project
+    assert same.project
+    assert other.project
+    assert first.project.revision == same.project.revision == f"v1.2.0@sha1:{case.commit}"
+    assert other.project.revision == f"v1.3.0@sha1:{newer}"
 
 
 def test_who_can_write_the_run_log_cannot_choose_a_commit(case: Case):
@@ -39,6 +56,7 @@ def test_who_can_write_the_run_log_cannot_choose_a_commit(case: Case):
     assert fetched.project.revision == f"main@sha1:{case.commit}"
 
 
+@pytest.mark.slow
 def test_a_rollback_needs_no_repository(case: Case):
     """A rollback at 3 a.m. must not depend on the server of the project."""
     runner = case.runner
@@ -55,6 +73,7 @@ def test_a_rollback_needs_no_repository(case: Case):
     assert runner.run(spec).code == 75
 
 
+@pytest.mark.slow
 def test_a_tag_that_was_moved_is_said(case: Case):
     """A tag should never name another commit than in the previous run."""
     case.repository.tag("v1")

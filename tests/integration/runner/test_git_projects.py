@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from refresh_runner.repository import handover
 from support.git_project import spec_of
 from support.git_server import GitServer, Repository
 from support.runner_harness import RunnerHarness
 
 
+@pytest.mark.slow
 def test_a_commit_becomes_live_data(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """No image is built: the next run uses the newest commit at its start."""
     spec = spec_of(runner, git_server, ref={"branch": "main"})
@@ -37,6 +40,7 @@ def test_an_unreachable_server_fails_the_run_with_words(runner: RunnerHarness, g
     assert "https://localhost:1/warehouse.git: the server cannot be reached" in (ran.termination_message.message or "")
 
 
+@pytest.mark.slow
 def test_a_known_commit_is_not_parsed_again(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """The first fetch of a commit parses it, and stores the result in the warehouse. Later fetches, in other pods, read it from there."""
     spec = spec_of(runner, git_server)

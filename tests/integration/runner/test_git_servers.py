@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 from support.certificates import create_certificate
 from support.git_project import PASSWORD, Case
-from support.git_server import GitServer, Repository
+from support.git_server import GitServer, Repository, count_sent
 
 
 def test_each_kind_of_ref_is_fetched(case: Case):
@@ -36,6 +37,7 @@ def test_each_kind_of_ref_is_fetched(case: Case):
     assert len(list((case.runner.fetched / "source").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_only_one_commit_of_a_long_history_is_fetched(case: Case):
     """The history stays on the server: a file of 20 MB that a later commit removed is not sent."""
     big = case.repository.tree / "big.bin"
@@ -43,23 +45,9 @@ def test_only_one_commit_of_a_long_history_is_fetched(case: Case):
     case.repository.commit("Add something big")
     big.unlink()
     case.repository.commit("Remove it")
-    sent = 0
-
-    def count(request: BaseHTTPRequestHandler) -> bool:
-        nonlocal sent
-        write = request.wfile.write
-
-        def counted(content: Any) -> int:
-            nonlocal sent
-            sent += len(content)
-            return write(content)
-
-        request.wfile.write = counted  # type: ignore[method-assign]
-        return False
-
-    case.server.fault = count
+    counted = count_sent(case.server)
     assert case.fetch().project
-    assert sent < 1_000_000
+    assert counted() < 1_000_000
 
 
 def test_a_branch_or_tag_or_commit_that_is_not_there(case: Case):
@@ -67,6 +55,41 @@ def test_a_branch_or_tag_or_commit_that_is_not_there(case: Case):
     case.fails("branch gone does not exist", "spec.project.git.ref", ref={"branch": "gone"})
     case.fails("tag v9 does not exist", ref={"tag": "v9"})
     case.fails("commit aaaa", "does not exist", ref={"commit": "a" * 40})
+
+
+def test_the_highest_version_in_a_range_is_fetched(case: Case):
+    """Whatever the order of the tags, and of their commits. An annotated tag is peeled to its commit."""
+    commits = {}
+    for name, options in (
+        ("v1.10.0", ("--annotate", "--message", "Ten")),
+        ("1.9.3", ()),
+        ("v2.0.0-rc.1", ()),
+        ("v0.9.0", ()),
+        ("latest", ()),
+        ("models/v1.99.0", ()),
+    ):
+        commits[name] = case.repository.commit(f"Release {name}")
+        case.repository.tag(name, *options)
+    for semver, tag in (
+        (">=1.2 <2", "v1.10.0"),
+        ("~1.9.0", "1.9.3"),
+        ("*", "v1.10.0"),
+        (">=1.10.0-0", "v2.0.0-rc.1"),
+        ("^0.9 || ^3", "v0.9.0"),
+    ):
+        fetched = case.fetch(ref={"semver": semver})
+        assert fetched.project, fetched
+        assert fetched.project.revision == f"{tag}@sha1:{commits[tag]}", semver
+
+
+def test_no_version_in_a_range(case: Case):
+    """The message lists the highest ones. A prerelease counts only if the range names one."""
+    case.fails("semver ^3 matches no tag: no tag is a version, like v1.2.3", "spec.project.git.ref", ref={"semver": "^3"})
+    for name in ("v2.0.0-rc.1", "v1.2.0", "v1.10.0", "newest"):
+        case.repository.tag(name)
+    case.fails("semver ^2 matches no tag: the highest versions are v2.0.0-rc.1, v1.10.0, v1.2.0", ref={"semver": "^2"})
+    case.secret = case.server.secret(password="wrong-password-7")
+    case.fails("the server refused the credentials", ref={"semver": "^1"})
 
 
 def test_an_empty_repository(case: Case):
@@ -89,6 +112,7 @@ def test_wrong_and_missing_credentials(case: Case):
     case.fails("the Secret 'nobody' does not exist", secretRef={"name": "nobody"})
 
 
+@pytest.mark.slow
 def test_a_token_is_a_password_for_any_user(case: Case):
     """Forges issue tokens. Users should not have to invent a user name for one."""
     case.server.username = "git"
@@ -149,6 +173,7 @@ def test_a_server_that_hangs_ends_with_the_timeout(case: Case):
     assert time.monotonic() - started < 8
 
 
+@pytest.mark.slow
 def test_a_server_that_is_busy_is_asked_again(case: Case):
     """The server responds with 503 twice, and then with the project."""
     answers = [503, 503]

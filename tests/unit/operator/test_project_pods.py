@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from refresh_api.project import Project
 from refresh_api.run_request import RunRequest
 from refresh_operator.code_policy import CodeRules
 from refresh_operator.reconcile.decision import Decision, decide
@@ -58,7 +59,7 @@ def test_an_init_container_fetches_the_project_and_the_run_cannot_change_it():
     request = RunRequest.model_validate_json(variables_of(fetch)["REFRESH_RUN_REQUEST"]["value"])
     assert request.spec.project
     assert variables_of(fetch)["REFRESH_RUN_REQUEST"] == variables_of(runner)["REFRESH_RUN_REQUEST"]
-    assert variables_of(fetch)["REFRESH_PROJECT_URL"]["value"] == request.spec.project.git.url == URL
+    assert variables_of(fetch)["REFRESH_PROJECT_URL"]["value"] == request.spec.project.origin.url == URL
 
 
 def test_a_refresh_without_a_project_has_no_init_container():
@@ -115,7 +116,7 @@ def test_a_denied_secret_of_the_repository_is_mounted_nowhere():
 def test_a_project_that_is_not_allowed_is_not_fetched_and_starts_nothing(token: str | None):
     """No init container, no volume with the credentials, no scheduled run, and a request waits. The control is allowed."""
     refresh = build_refresh(project=PROJECT, token=token)
-    denial = SETTINGS.code_rules.project_denial(URL)
+    denial = SETTINGS.code_rules.project_denial(Project.model_validate(PROJECT))
     assert denial
     decision: Decision = decide(build_snapshot(refresh, denied_code=denial), SETTINGS, NOW)
     assert decision.create_job is None

@@ -46,7 +46,7 @@ def test_another_text_is_no_revision(text: str):
 
 def test_a_commit_of_an_earlier_attempt_goes_before_the_ref():
     """The branch may have moved since."""
-    assert refspec(GitRef(branch="main"), COMMIT) == COMMIT
+    assert refspec(GitRef(commit=COMMIT)) == COMMIT
     assert refspec(GitRef(branch="main")) == "refs/heads/main"
     assert refspec(GitRef(tag="main")) == "refs/tags/main"
 

@@ -52,11 +52,12 @@ class Preparation:
         if not packages.names_packages(self.project):
             return
         folder = packages.folder(self.project)
-        if self.fetcher.git.packages is Packages.NONE:
+        field = self.fetcher.origin.field
+        if self.fetcher.origin.packages is Packages.NONE:
             if not folder.is_dir():
                 raise RunFailedError(
                     invalid(
-                        f"the project requires packages, but the repository has no {folder.name}: set spec.project.git.packages to "
+                        f"the project requires packages, but the repository has no {folder.name}: set {field}.packages to "
                         "Locked, or commit the packages"
                     )
                 )
@@ -112,7 +113,7 @@ class Preparation:
                 variables |= dict.fromkeys(("GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"), str(self._with_usual_certificates(Path(ca))))
             code, output = self._run("deps", variables)
         if code is None:
-            raise RunFailedError(unavailable("timed out downloading the packages (spec.project.git.timeout)", retryable=True))
+            raise RunFailedError(unavailable(f"timed out downloading the packages ({self.fetcher.origin.field}.timeout)", retryable=True))
         # before the last line, dbt prints the same error with colours and a traceback
         message = self.fetcher.redact(output.rpartition("✗ ")[2].strip()) or "dbt deps failed"
         if code == ExitCode.FAILED:
@@ -124,7 +125,7 @@ class Preparation:
         """Parse the project in advance. Return whether parsing finished: another attempt may have more time or memory."""
         code, output = self._run("parse", {**self._variables(), RUN_REQUEST_ENV: self.run_request.text}, "--run-request")
         if code is None:
-            _log.warning("timed out parsing the project (spec.project.git.timeout), so the run parses it")
+            _log.warning("timed out parsing the project (%s.timeout), so the run parses it", self.fetcher.origin.field)
         for line in output.splitlines():
             _log.info(line)
         return code is not None and code >= 0

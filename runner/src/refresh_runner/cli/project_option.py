@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from refresh_api.project import Origin
 from refresh_api.spec import RefreshSpec
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.repository.failures import invalid
@@ -36,7 +37,11 @@ def project_of(spec: RefreshSpec, given: Path | None) -> Path:
     """
     if given is None and spec.project is not None:
         git = spec.project.git
-        ref = git.ref.branch or git.ref.tag or git.ref.commit
+        if git is None:
+            raise RunFailedError(
+                invalid(f"this refresh takes its dbt project from {spec.project.origin.url} of Flux: use --project with a folder")
+            )
+        ref = git.ref.branch or git.ref.tag or git.ref.commit or ("TAG" if git.ref.semver else "")
         option = f"git+{git.url}{f'@{ref}' if ref else ''}{'' if git.path == '.' else f'#subdirectory={git.path}'}"
         raise RunFailedError(
             invalid(f"this refresh takes its dbt project from Git: use --project {option}, or a folder with a checkout of it")
@@ -68,7 +73,7 @@ def opened(option: str | None) -> Iterator[Path | None]:
         source.mkdir()
         with repository.archive(commit) as archive:
             extract(archive, source)
-        project = check_project(source, match["folder"] or ".", repository.submodules(commit))
+        project = check_project(source, Origin.model_construct(path=match["folder"] or "."), repository.submodules(commit))
         if packages.names_packages(project) and not packages.folder(project).is_dir():
             packages.install(project, Path(place))
         yield project

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final, Literal
 
 from typing_extensions import Buffer
 
+from refresh_api.project import Origin
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.repository.failures import invalid
 
@@ -29,6 +32,32 @@ def extract(archive: IO[bytes], folder: Path, mode: Literal["r|", "r|gz"] = "r|"
         raise RunFailedError(
             invalid(f"{error.tarinfo.name} in the repository is a link that points outside of it: links must stay inside the repository")
         ) from error
+
+
+def extract_foreign(archive: Path, folder: Path, longest: int) -> None:
+    """Extract a compressed tar archive that others have made.
+
+    Raise RunFailedError with InvalidProject for another file, for a path or link that leads out of the folder, and if the files exceed
+    `longest` bytes.
+    """
+    size = 0
+
+    def limited(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo:
+        nonlocal size
+        size += member.size
+        if size > longest:
+            raise RunFailedError(invalid(f"the artifact has files of more than {longest // 1_000_000} MB"))
+        if member.name.startswith("/"):
+            raise RunFailedError(invalid(f"{member.name} in the artifact is an absolute path"))
+        return tarfile.data_filter(member, place)
+
+    try:
+        with tarfile.open(archive, mode="r:gz") as files:
+            files.extractall(folder, filter=limited)  # noqa: S202 - it ends in the filter `data`
+    except tarfile.FilterError as error:
+        raise RunFailedError(invalid(f"{error.tarinfo.name} in the artifact leads outside of it, or is no file")) from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RunFailedError(invalid(f"the artifact is no tar.gz archive: {error}")) from error
 
 
 def archive_of(folder: Path, longest: int) -> bytes | None:
@@ -59,15 +88,16 @@ class _Bounded(io.BytesIO):
         return super().write(content)
 
 
-def check_project(source: Path, path: str, submodules: Sequence[str]) -> Path:
+def check_project(source: Path, origin: Origin, submodules: Sequence[str]) -> Path:
     """Return the folder of the project. Raise RunFailedError with InvalidProject if it cannot be used."""
+    path = origin.path
     project = source if path == "." else source / path
     if not project.is_dir():
-        raise RunFailedError(invalid(f"the repository has no folder {path} (spec.project.git.path)"))
+        raise RunFailedError(invalid(f"the repository has no folder {path} ({origin.field}.path)"))
     check_links(source)
     if not (project / _PROJECT_FILE).is_file():
         where = "the repository's top folder" if path == "." else f"the repository's folder {path}"
-        raise RunFailedError(invalid(f"{where} has no {_PROJECT_FILE}: spec.project.git.path must name the folder of the dbt project"))
+        raise RunFailedError(invalid(f"{where} has no {_PROJECT_FILE}: {origin.field}.path must name the folder of the dbt project"))
     if inside := [each for each in submodules if path == "." or Path(each).is_relative_to(path) or Path(path).is_relative_to(each)]:
         raise RunFailedError(invalid(f"{inside[0]} in the repository is a submodule: submodules are not fetched; commit its files instead"))
     if pointer := next(_pointers(project), None):

@@ -6,6 +6,7 @@ git has one exit code for all errors, so its English messages (LC_ALL=C), and th
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +74,8 @@ _KNOWN: Final = (
         True,
     ),
 )
+_SHOWN: Final = 5
+"""Maximum number of tags in a message."""
 _DETAIL: Final = 300
 """Maximum number of characters of git's message that are quoted."""
 
@@ -91,6 +94,12 @@ def failure_of(output: str, url: str, ref: str) -> Failure:
 def unavailable(message: str, hint: str = "", *, retryable: bool = False) -> Failure:
     """Return the failure of a project that could not be fetched."""
     return Failure(Reason.PROJECT_UNAVAILABLE, f"cannot fetch the dbt project: {message}", retryable, hint)
+
+
+def no_version(url: str, label: str, versions: Sequence[str]) -> Failure:
+    """Return the failure of a range of versions in which no tag is. `versions` are the tags that are versions, highest first."""
+    others = f"the highest versions are {', '.join(versions[:_SHOWN])}" if versions else "no tag is a version, like v1.2.3"
+    return unavailable(f"{url}: {label} matches no tag: {others}", _REF_HINT)
 
 
 def machine_failure(url: str, error: OSError) -> Failure:

@@ -44,7 +44,7 @@ class GitRepository:
     def __init__(
         self, url: str, folder: Path, variables: Mapping[str, str], time_left: Callable[[], float], redact: Callable[[str], str]
     ) -> None:
-        self._url = url
+        self.url = url
         self._folder = folder
         self._variables = variables
         self._time_left = time_left
@@ -71,8 +71,23 @@ class GitRepository:
         (self._folder / "info").mkdir(exist_ok=True)
         (self._folder / "info" / "attributes").write_text(_ATTRIBUTES)
         quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--depth=1")
-        self._run(label, *self._here(), "fetch", *quiet, "--", self._url, f"+{refspec}:refs/fetched")
+        self._run(label, *self._here(), "fetch", *quiet, "--", self.url, f"+{refspec}:refs/fetched")
         return self._run(label, *self._here(), "rev-parse", "--verify", "--quiet", "refs/fetched^{commit}").strip()
+
+    def remote_commit(self, refspec: str, label: str) -> str:
+        """Return the commit that a ref of the remote repository names. Raise RunFailedError if there is no such ref."""
+        listed = self._run(label, "ls-remote", "--quiet", "--", self.url, refspec, f"{refspec}^{{}}")
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
+        # that of an annotated tag is listed in addition to the tag itself
+        commit = found.get(f"{refspec}^{{}}") or found.get(refspec)
+        if commit is None:
+            raise RunFailedError(failure_of(f"fatal: couldn't find remote ref {refspec}", self.url, label))
+        return commit
+
+    def tags(self, label: str) -> list[str]:
+        """Return the names of all tags of the remote repository. `label` names in messages what they are needed for."""
+        listed = self._run(label, "ls-remote", "--quiet", "--tags", "--refs", "--", self.url)
+        return [name.rpartition("refs/tags/")[2] for name in listed.splitlines()]
 
     def submodules(self, commit: str) -> list[str]:
         """Return the paths of the submodules of a commit."""
@@ -89,7 +104,7 @@ class GitRepository:
             except tarfile.TarError as error:
                 _kill(process.pid)
                 self._check(process, commit)
-                raise RunFailedError(unavailable(f"{self._url}: cannot read git's archive: {error}", retryable=True)) from error
+                raise RunFailedError(unavailable(f"{self.url}: cannot read git's archive: {error}", retryable=True)) from error
             self._check(process, commit)
 
     def _here(self) -> tuple[str, ...]:
@@ -104,9 +119,9 @@ class GitRepository:
     def _check(self, process: _Process, label: str) -> None:
         code = process.wait()
         if self._time_left() <= 0:
-            raise RunFailedError(unavailable(f"{self._url}: timed out (spec.project.git.timeout)", retryable=True))
+            raise RunFailedError(unavailable(f"{self.url}: timed out (spec.project.git.timeout)", retryable=True))
         if code != 0:
-            raise RunFailedError(failure_of(self._redact(process.errors()), self._url, label))
+            raise RunFailedError(failure_of(self._redact(process.errors()), self.url, label))
 
     @contextmanager
     def _started(self, *arguments: str) -> Iterator[_Process]:

@@ -21,7 +21,7 @@ class Revision:
 
     @classmethod
     def of(cls, ref: GitRef, commit: str) -> Revision:
-        """Return the revision of a ref that was resolved to this commit."""
+        """Return the revision of a ref that was resolved to this commit. A range of versions was resolved to a tag before."""
         return cls(ref.branch or ref.tag or ("" if ref.commit else "HEAD"), commit)
 
     @classmethod
@@ -42,10 +42,10 @@ class Revision:
         return short_revision(str(self))
 
 
-def refspec(ref: GitRef, commit: str = "") -> str:
-    """Return what to request from the server: the ref, or the commit that an earlier attempt used."""
-    if commit or ref.commit:
-        return commit or str(ref.commit)
+def refspec(ref: GitRef) -> str:
+    """Return what to request from the server. A range of versions was resolved to a tag before."""
+    if ref.commit:
+        return ref.commit
     if ref.branch:
         return f"refs/heads/{ref.branch}"
     return f"refs/tags/{ref.tag}" if ref.tag else "HEAD"
