@@ -11,6 +11,7 @@ HELP: Final = {
     "suspend": "suspend scheduled runs, for good or until a time",
     "resume": "resume scheduled runs, also after suspendAfterFailures",
     "rollback": "restore the previous data, and block publishing until `run --mode resume`",
+    "notify": "send a test message through each channel of notifications; exits with 1 if one does not accept it",
     "status": "show the refresh, its last run, and the steps of the current run",
     "history": "list the last finished runs",
     "logs": "print the log of a run while its pod exists",
@@ -48,6 +49,9 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
     if name == "run":
         command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR or resume")
         command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="dbt variable for this run only; repeatable")
+    if name == "notify":
+        command.add_argument("--test", action="store_true", required=True, help="send a test message; nothing else can be sent")
+        command.add_argument("--timeout", default="10m", help="maximum time to wait; defaults to 10m")
     if name == "preview":
         _add_preview_options(command)
     if name == "suspend":

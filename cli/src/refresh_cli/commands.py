@@ -4,17 +4,20 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from refresh_api.model import Model, time_text
-from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN_VARS
+from refresh_api.names import CANCEL, REQUESTED_AT, RUN_MODE, RUN_VARS
 from refresh_api.plain import one_line, plain
-from refresh_api.run_request import RunMode, vars_text
+from refresh_api.run_request import ModeKind, RunMode, vars_text
+from refresh_api.status import FinishedRun, Reason
 from refresh_api.values import duration
 from refresh_cli.artifacts import PageClient
 from refresh_cli.follow import RunWatcher, exit_code
 from refresh_cli.kubectl import CliError, Kubectl, RefreshView
+from refresh_cli.logs import RunLogs
 from refresh_cli.preview import preview_command
 from refresh_cli.show import history_text, run_text, status_text, table
 
@@ -28,16 +31,50 @@ def _run(kubectl: Kubectl, options: argparse.Namespace) -> int:
         variables = vars_text(getattr(options, "var", []))
     except ValueError as error:
         raise CliError(str(error)) from None
-    known = frozenset(run.id for run in kubectl.refresh(options.name).status.history)
-    request = datetime.now(UTC).isoformat(timespec="milliseconds")
-    kubectl.annotate(options.name, {REQUESTED_AT: request, RUN_MODE: mode, RUN_VARS: variables})
+    wait = _request(kubectl, options.name, mode, variables)
     if not options.wait:
-        _print(options, f"{options.name}: run requested", {"refresh": options.name, "request": request})
+        _print(options, f"{options.name}: run requested", {"refresh": options.name, "request": wait.request})
         return 0
-    watcher = RunWatcher(kubectl, lambda line: print(one_line(line), file=sys.stderr, flush=True))
-    run = watcher.wait(options.name, request, known, timeout)
+    run = wait(timeout)
     _print(options, run_text(run, datetime.now(UTC)), _json(run))
     return exit_code(run)
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """Waits for a requested run, and reports its progress."""
+
+    kubectl: Kubectl
+    name: str
+    request: str
+    known: frozenset[str]
+
+    def __call__(self, timeout: float) -> FinishedRun:
+        watcher = RunWatcher(self.kubectl, lambda line: print(one_line(line), file=sys.stderr, flush=True))
+        return watcher.wait(self.name, self.request, self.known, timeout)
+
+
+def _request(kubectl: Kubectl, name: str, mode: str | None, variables: str | None = None) -> _Wait:
+    known = frozenset(run.id for run in kubectl.refresh(name).status.history)
+    request = datetime.now(UTC).isoformat(timespec="milliseconds")
+    kubectl.annotate(name, {REQUESTED_AT: request, RUN_MODE: mode, RUN_VARS: variables})
+    return _Wait(kubectl, name, request, known)
+
+
+def _notify(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    try:
+        timeout = duration(options.timeout).total_seconds()
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    run = _request(kubectl, options.name, ModeKind.NOTIFY)(timeout)
+    report = kubectl.refresh(options.name).status.run
+    if run.reason is not Reason.NOTIFICATIONS_TESTED or report is None or report.id != run.id:
+        raise CliError(f"{run.id} sent no test message: {run.reason}: {run.message or ''}".rstrip(": "), 1)
+    sent = report.notifications
+    rows = [(each.channel, "yes" if each.sent else "no", each.message or "") for each in sent]
+    text = table(("CHANNEL", "SENT", "WHY NOT"), rows) if sent else f"{options.name}: spec.notifications names no channel"
+    _print(options, text, [_json(each) for each in sent])
+    return 0 if sent and all(each.sent for each in sent) else 1
 
 
 def _cancel(kubectl: Kubectl, options: argparse.Namespace) -> int:
@@ -109,8 +146,7 @@ def _logs(kubectl: Kubectl, options: argparse.Namespace) -> int:
     run = options.run or (status.active[0].id if status.active else last)
     if not run:
         raise CliError(f"{options.name}: no run has started yet")
-    selector = f"--selector={REFRESH_LABEL}={options.name},batch.kubernetes.io/job-name={run}"
-    return kubectl.stream("logs", selector, "--tail=-1", *(["-f"] if options.follow else []))
+    return RunLogs(kubectl, options.name, run).print(follow=options.follow)
 
 
 def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
@@ -150,6 +186,7 @@ COMMANDS: Final[Mapping[str, Callable[[Kubectl, argparse.Namespace], int]]] = {
     "suspend": _suspend,
     "resume": _resume,
     "rollback": _run,
+    "notify": _notify,
     "status": _status,
     "history": _history,
     "logs": _logs,

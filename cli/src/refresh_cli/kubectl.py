@@ -18,7 +18,7 @@ RESOURCE = f"{PLURAL}.{GROUP}"
 PREVIEWS = f"{PREVIEW_PLURAL}.{GROUP}"
 _OUTPUT = 'jsonpath={.metadata}{"\\n"}{.status}'
 _REQUIRED_PERMISSIONS = (
-    f"`run`, `cancel`, `suspend`, `resume` and `rollback` need get and patch on {RESOURCE}; "
+    f"`run`, `cancel`, `suspend`, `resume`, `rollback` and `notify` need get and patch on {RESOURCE}; "
     f"`preview` needs create and get on {PREVIEWS}; "
     "`status`, `history` and `next` need get; `logs` needs get on pods/log, and get and list on pods; "
     f"`artifacts` needs get on {RESOURCE}, list on services, and get on services/proxy."

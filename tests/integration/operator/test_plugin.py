@@ -1,9 +1,6 @@
 """`kubectl dashboardrefresh` as a process, on a real API server."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +8,7 @@ import pytest
 
 from support.eventually import eventually
 from support.guide import all_blocks
+from support.plugin import plugin
 from support.previews import PREVIEWS, previewable, report_differences, wait_for_state
 
 
@@ -19,20 +17,6 @@ def calls() -> Iterator[ThreadPoolExecutor]:
     """Run commands in the background of a test."""
     with ThreadPoolExecutor(2) as pool:
         yield pool
-
-
-def plugin(operator, *words: str, kubeconfig=None) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "refresh_cli",
-        *words,
-        "-n",
-        operator.namespace,
-        f"--kubeconfig={kubeconfig or operator.kubectl.kubeconfig}",
-    ]
-    environment = {**os.environ, "KUBECTL": operator.kubectl.program}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, "Succeeded"), (1, "Failed")])
@@ -65,6 +49,7 @@ def test_a_run_is_cancelled_and_an_invalid_mode_is_rejected(running_operator, ca
     assert (rejected.returncode, "no step is named 'mart'" in rejected.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_suspend_and_resume_change_the_spec(running_operator):
     """`next` explains why no run is scheduled."""
     running_operator.create_refresh("plugin-sleep")
@@ -121,6 +106,7 @@ def test_a_page_without_a_pod_is_named(fresh_operator):
     eventually(no_pod, within=10)
 
 
+@pytest.mark.slow
 def test_escape_sequences_from_the_cluster_never_reach_the_terminal(running_operator):
     """A message in a status could otherwise control the terminal of whoever reads it. Control: the object contains the sequences."""
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202erun x: Succeeded\r\nplugin-escape: Running"
@@ -148,6 +134,7 @@ def test_escape_sequences_from_the_cluster_never_reach_the_terminal(running_oper
     assert "\\u001b[2J" in plugin(running_operator, "status", "plugin-escape").stdout
 
 
+@pytest.mark.slow
 def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_nothing_else(create_operator, calls, tmp_path):
     """As a pipeline runs it. Its exit code says whether readers would see a difference that was not expected."""
     operator = create_operator(PROJECTS_ALLOWED_URLS="https://git.example.org/data/*", RECHECK="1s")
@@ -180,3 +167,25 @@ def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_n
     denied = plugin(operator, "status", "velos", kubeconfig=kubeconfig)
     assert denied.returncode == 2
     assert "forbidden" in denied.stderr
+
+
+@pytest.mark.parametrize(("refused", "code"), [(False, 0), (True, 1)])
+def test_notify_prints_which_channels_accepted_the_test_message(running_operator, calls, refused, code):
+    """The run reports them; the plugin reads no Secret. A refused message makes a pipeline fail. No counter and no condition changes."""
+    name = f"plugin-notify-{code}"
+    running_operator.create_refresh(name, retries=0)
+    running_operator.wait_until_ready(name)
+    call = calls.submit(plugin, running_operator, "notify", name, "--test")
+    job = running_operator.wait_for_job(name)
+    answer = {"sent": False, "message": "Slack answered 403"} if refused else {"sent": True}
+    sent = [{"channel": "#phase2-alerts", **answer}, {"channel": "admin@sigeti.local", "sent": True}]
+    running_operator.report_run(name, job, outcome="Skipped", reason="NotificationsTested", marts=None, notifications=sent)
+    running_operator.end_pod(job, 0)
+    done = call.result(60)
+    assert done.returncode == code, done.stderr
+    assert "admin@sigeti.local" in done.stdout
+    assert ("Slack answered 403" in done.stdout) == refused
+    assert running_operator.status(name)["history"][0]["mode"] == "notify"
+    assert running_operator.condition(name, "LastRunSucceeded")[0] == "Unknown"
+    assert "lastSuccessTime" not in running_operator.status(name)
+    assert "--test" in plugin(running_operator, "notify", name).stderr
