@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -42,11 +43,11 @@ _FURTHER = """
             {measure}, coalesce(latest.{column}, 0) + 1)) as made"""
 
 
-def change(dsn: str, hundredth: int) -> int:
-    """Correct the records of one hundredth of the ids in every source; return the number of lines."""
+def change(dsn: str, hundredth: int, sources: Mapping[str, tuple[str, str]] = CHANGED) -> int:
+    """Correct the records of one hundredth of the ids in every source, or in some; return the number of lines."""
     count = 0
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for table, (id_, column) in CHANGED.items():
+        for table, (id_, column) in sources.items():
             names = {"table": sql.Identifier("sigeti", table), "id": sql.Identifier(id_), "column": sql.Identifier(column)}
             statement = sql.SQL(_FURTHER).format(**names, measure=sql.Literal(column))
             count += connection.execute(statement, [hundredth]).rowcount

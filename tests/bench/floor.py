@@ -116,6 +116,11 @@ class Floor:
         seconds["validation"] = time.monotonic() - began
         return seconds
 
+    def send_all(self) -> None:
+        """Send the scripts without validating or publishing."""
+        for scripts in self.steps.values():
+            self._send(scripts)
+
     def _send(self, scripts: Sequence[str]) -> None:
         """Send the scripts over as many connections as threads, each in a transaction."""
         waiting: SimpleQueue[str] = SimpleQueue()

@@ -58,6 +58,7 @@ class Stand:
     sides: dict[str, Side]
     run_request: RunRequest
     state: Path
+    project: Path = PROJECT
 
     def old(self, samples: Samples | None) -> None:
         """Run the four dbt commands."""
@@ -74,7 +75,7 @@ class Stand:
         secrets = mount_secrets(side, self.state / "secrets")
         run = f"bench-{os.getpid()}-{number}"
         env = {RUN_REQUEST_ENV: self.run_request.model_dump_json(by_alias=True), RUN_ID_ENV: run, API_BASE_URL_ENV: side.api}
-        command = runner("run", "--project", str(PROJECT), "--secrets", str(secrets), "--termination-log", os.devnull)
+        command = runner("run", "--project", str(self.project), "--secrets", str(secrets), "--termination-log", os.devnull)
         began, clock = time.monotonic(), time.time()
         process = subprocess.Popen(
             command, env={**os.environ, **env}, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -28,6 +28,14 @@ class StalePolicy(StrEnum):
     FAIL = "Fail"
 
 
+class TestReuse(StrEnum):
+    """Whether tests keep earlier verdicts."""
+
+    __test__ = False
+    AUTO = "Auto"
+    NEVER = "Never"
+
+
 class Layer(SpecModel):
     """A step that builds models with dbt."""
 
@@ -87,6 +95,12 @@ class Tests(SpecModel):
         le=100,
         description="Maximum number of failing rows per test that are kept in the run log (failing_rows.json). Rows may contain "
         "personal data. No rows are kept of a test with store_failures: false. Defaults to 0.",
+    )
+    reuse: TestReuse = Field(
+        default=TestReuse.AUTO,
+        description="With unchangedPolicy: Reuse, whether tests keep earlier verdicts. Auto: a test that has passed or warned is not run "
+        "again if its SQL and all that it reads provably have not changed, nor one that a NOT NULL or UNIQUE constraint of PostgreSQL "
+        "enforces. Never: all tests run. Defaults to Auto.",
     )
 
 

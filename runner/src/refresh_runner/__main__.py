@@ -66,6 +66,7 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
     from refresh_runner.cli.fetch import fetch_command
     from refresh_runner.cli.grants import grants_command
     from refresh_runner.cli.plan import plan_command
+    from refresh_runner.cli.poll import poll_command
     from refresh_runner.cli.run import run_command
     from refresh_runner.core.backoff import random_jitter
     from refresh_runner.core.clock import Clock
@@ -88,6 +89,8 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
             # What has been fetched so far is not used. git ends when its standard output is closed.
             signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(ExitCode.INTERRUPTED))
             return fetch_command(environment)
+        case "poll":
+            return poll_command(environment)
         case "preview":
             from refresh_api.preview_report import Difference
             from refresh_runner.cli.preview import PreviewOptions, preview_command

@@ -85,6 +85,7 @@ def test_a_wrong_password_is_not_shown(runner: RunnerHarness):
     assert "q%40" not in message(ran)
 
 
+@pytest.mark.slow
 def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: RunnerHarness):
     """pg_stat_activity shows that the query ran, and that it no longer does."""
     assert runner.run(runner.spec(**SLOW)).code == 0
@@ -99,6 +100,7 @@ def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: Runn
     assert [row[0] for row in runner.log_rows()] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(runner: RunnerHarness):
     """PostgreSQL itself cancels the statement, so that the error names it."""
     asleep(runner, 60)

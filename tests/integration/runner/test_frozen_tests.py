@@ -158,6 +158,7 @@ def test_every_test_says_what_dbt_says(
     assert states["below_by_environment"] is NodeState.FAILED
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_OPTIONAL_PATCHES, reason="no statement is stored without the optional patches")
 @pytest.mark.parametrize(
     ("macro", "kept"),
@@ -262,6 +263,7 @@ def test_a_project_is_kept_where_nothing_that_it_says_to_dbt_depends_on_the_day(
     assert why(macro="generate_database_name") is None
 
 
+@pytest.mark.slow
 def test_what_keeps_a_project_from_being_read_ahead_is_said(tmp_path: Path) -> None:
     """The message names the model or the variable."""
     for text, why in {

@@ -73,6 +73,22 @@ def test_a_role_with_these_rights_alone_can_do_everything(role: RunnerHarness, t
     assert grants(role, tmp_path, None) == (ExitCode.OK, [])
 
 
+def test_reuse_needs_temporary_views_and_a_table(role: RunnerHarness, tmp_path: Path):
+    """With what is printed for unchangedPolicy: Reuse, nodes are reused. A refresh without it needs neither."""
+    role.database.run("\n".join(grants(role, tmp_path, Grantee(ROLE, role.database.name))[1]))
+    assert outcome(role) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+    role.database.run(f'revoke create on schema public from "{ROLE}"')
+    assert outcome(role) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+    refused = role.run(role.spec(unchangedPolicy="Reuse")).termination_message
+    assert refused is not None
+    assert refused.reason is Reason.PRIVILEGE_MISSING
+    role.database.run("\n".join(grants(role, tmp_path, Grantee(ROLE, role.database.name), unchangedPolicy="Reuse")[1]))
+    assert grants(role, tmp_path, None, unchangedPolicy="Reuse") == (ExitCode.OK, [])
+    for _ in range(2):
+        assert role.run(role.spec(unchangedPolicy="Reuse")).code == ExitCode.OK
+    assert ("reused",) in role.database.rows("select state from dbt_refresh_node where node = 'mart_b'")
+
+
 TAKEN = {
     'revoke create on database "{db}" from "etl-role"': 'grant create on database "{db}" to "etl-role"',
     'revoke usage on schema src from "etl-role"': 'grant usage on schema "src" to "etl-role"',
@@ -155,6 +171,7 @@ def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: Run
 STORES = "{{ config(store_failures=true, tags=['P2']) }} select * from {{ ref('mart_a') }} where id < 4"
 
 
+@pytest.mark.slow
 def test_a_test_that_stores_what_it_finds_needs_its_schema(role: RunnerHarness, tmp_path: Path) -> None:
     """`grants` prints the privilege, and a run reports it before it builds anything.
 

@@ -207,6 +207,7 @@ def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
     assert runner.running_queries("from src.sleeps") == []
 
 
+@pytest.mark.slow
 def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHarness):
     """The attempt's timeout limits it, and the error is PostgreSQL's."""
     runner.database.run(f"update src.sleeps set nap = {60 * SLOWNESS} where hook = 'end'")

@@ -58,6 +58,7 @@ def test_a_changed_project_is_read_anew(project: Path) -> None:
     assert manifest_cache.path(project, SETTINGS) != before
 
 
+@pytest.mark.slow
 def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For each refresh with its own schema and variables, and without a file for the defaults. Results for others are removed."""
     project = write_project(tmp_path / "project")
@@ -119,6 +120,7 @@ models:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quoting", ["{database: false}", "{database: false, schema: false, identifier: false}", "{}"])
 def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str) -> None:
     """Nodes, sources, semantic models and exports of saved queries, quoted or not. A literal database name is left alone."""

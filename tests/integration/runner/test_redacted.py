@@ -36,6 +36,7 @@ def left_by(runner: RunnerHarness, ran: RunResult) -> str:
     return "\n".join([ran.output, (runner.folder / "termination-log").read_text(), *rows, *files])
 
 
+@pytest.mark.slow
 def test_a_long_key_is_found_wherever_a_text_is_cut(runner: RunnerHarness):
     """It is not valid in a header, which is reported by its name. The error that quotes it exceeds the maximum of every output."""
     spec = runner.spec(cache=api_token(runner, KEY))

@@ -85,6 +85,7 @@ def test_a_killed_runners_work_is_kept(runner: RunnerHarness):
     assert built(runner)["fait_jours"] == before["fait_jours"]
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_another_order(runner: RunnerHarness, half_done: Json):
     """Any difference in the run request counts."""
     ran = runner.run({**half_done, "dbt": {"vars": {"autre": 1}}}, failures=1, RUN_ID="twice")

@@ -12,6 +12,7 @@ from refresh_runner.cli.lint import lint
 from support.laptop import ROOT, SAMPLES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", ["main", "phase2"])
 def test_the_samples_are_right(sample: str):
     """By lint, without a database. The control: an invalid one fails."""
@@ -51,6 +52,7 @@ def wrong(file: Path, **changes: object) -> list[str]:
     return [line for line in said if line.startswith("✗")]
 
 
+@pytest.mark.slow
 def test_lint_says_what_would_not_be_built_or_published(tmp_path: Path):
     """Layers in the wrong order; marts that no layer builds, that are misspelt or that another model reads; columns of every check."""
     spec = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())["spec"]

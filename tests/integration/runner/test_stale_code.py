@@ -95,6 +95,7 @@ FURTHER = {
 }
 
 
+@pytest.mark.slow
 def test_code_that_was_edited_is_read_wherever_it_is(project: Path, tmp_path: Path) -> None:
     """Right after `parse` reported the project as parsed. Each edit is tried separately, and dbt's manifest has the new code."""
     said: list[str] = []
@@ -157,6 +158,7 @@ def test_work_is_not_taken_for_the_same_in_another_environment(tmp_path: Path, m
     assert fingerprint_of(plan(), project).value != before
 
 
+@pytest.mark.slow
 def test_a_run_builds_what_was_edited_in_a_folder_named_logs(runner: RunnerHarness, tmp_path: Path) -> None:
     """The live data shows the edit. The control: before it, the run used the cached parse."""
     project = write_project(tmp_path / "project")

@@ -46,7 +46,7 @@ def test_what_a_layer_has_built_is_counted_by_its_kind():
     """Seeds, snapshots and functions are not counted as models; nodes that an earlier attempt built are counted separately."""
     results = [result(id_, NodeState.OK) for id_ in ("model.p.a", "model.p.b", "seed.p.c", "snapshot.p.d", "function.p.e")]
     assert conclude_layer(results, "1/2 a").message == "2 models, 1 seed, 1 snapshot, 1 function built"
-    kept = [replace(results[0], reused=True), *results[1:3]]
+    kept = [replace(results[0], kept=True), *results[1:3]]
     assert conclude_layer(kept, "1/2 a").message == "1 model, 1 seed built, 1 kept from an earlier attempt"
     assert count_by_kind([]) == "0 models"
 

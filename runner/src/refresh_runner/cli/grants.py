@@ -60,7 +60,7 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
     """Print the grants that a new role needs to run the plan. Return FAILED if the project cannot be parsed."""
     try:
         of_run, marts = _required_privileges(plan, project)
-        privileges = [*required_privileges.of_tables_in_any_warehouse(), *of_run]
+        privileges = [*required_privileges.of_tables_in_any_warehouse(plan), *of_run]
         own = {place.schema for mart in marts for place in (staging_relation(mart), previous_relation(mart))}
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
@@ -107,7 +107,7 @@ def print_missing(plan: Plan, project: Path, warehouse: WarehouseConnection, say
     try:
         privileges, _ = _required_privileges(plan, project)
         with warehouse.session() as connection:
-            lacking = missing(connection, [*required_privileges.of_tables(connection), *privileges])
+            lacking = missing(connection, [*required_privileges.of_tables(plan, connection), *privileges])
             grantee = grantee_of(connection)
     except RunFailedError as error:
         say(f"-- {error.failure.message}")

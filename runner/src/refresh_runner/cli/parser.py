@@ -22,11 +22,16 @@ def parser() -> argparse.ArgumentParser:
     deps: argparse.ArgumentParser = commands.add_parser("deps", help="install the packages in package-lock.yml with dbt deps, or none")
     grants, artifacts, cleanup = _grants(commands), _artifacts(commands), _cleanup(commands)
     fetch: argparse.ArgumentParser = commands.add_parser("fetch", help="fetch the dbt project of the pod's run request from its repository")
-    for command in (plan, grants, artifacts, cleanup, fetch):
+    poll: argparse.ArgumentParser = commands.add_parser(
+        "poll", help="report the newest revision of the dbt project of the pod's run request"
+    )
+    for command in (plan, grants, artifacts, cleanup, fetch, poll):
         command.set_defaults(termination_log=Path(os.devnull))
+    # its report is its termination message
+    poll.set_defaults(termination_log=Path(TERMINATION_LOG_PATH))
     for command in (run, plan):
         command.add_argument(
-            "--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR, rollback or resume; defaults to a plain refresh"
+            "--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR, rollback, resume or notify; defaults to a plain refresh"
         )
     for command in (run, plan, preview):
         command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="set a dbt variable; repeatable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psycopg
 
@@ -33,6 +34,8 @@ from refresh_runner.publish import versions
 from refresh_runner.publish.staged_tables import staged_tables
 from refresh_runner.run.model_selection import model_selection
 from refresh_runner.run.preflight import missing_relations
+
+_REUSE: Final = "each model, seed and data test is reused if its result provably would be the same; the log of the run says which, and why"
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def _lines(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Cloc
         yield PlanLine(
             "unchanged", "a scheduled run builds nothing if nothing has changed since the previous run; a requested run always builds"
         )
+    if plan.policy.reuses_nodes:
+        yield PlanLine("unchanged", "builds everything" if plan.policy.builds_all else _REUSE)
     wait = f"wait up to {duration_text(plan.lock.wait_timeout)}"
     held = {LockPolicy.WAIT: wait, LockPolicy.SKIP: "skip this run", LockPolicy.FAIL: "fail"}
     warehouse = WarehouseConnection(access, "refresh-plan", clock) if access else None

@@ -42,7 +42,7 @@ from refresh_runner.run.attempt import run
 from refresh_runner.run.services import Services
 from refresh_runner.runlog import artifacts
 from refresh_runner.runlog.artifacts import Artifact
-from refresh_runner.runlog.resume import fingerprint_of
+from refresh_runner.runlog.resume import fingerprint_of, programs
 from refresh_runner.runlog.writer import RunLogWriter
 
 _log = logging.getLogger(__name__)
@@ -141,6 +141,8 @@ def _run(context: RunContext, environment: Environment) -> int:
     with ExitStack() as stack:
         reporter = RunReporter(_reporter_config(context, environment, redact, secrets), stack)
         progress = RunProgress(plan, environment.clock, [reporter.update], redact, context.source.status)
+        if plan.policy.only_notifies:
+            return reporter.test_channels(progress).exit_code
         try:
             if unreadable:
                 raise unreadable
@@ -150,6 +152,13 @@ def _run(context: RunContext, environment: Environment) -> int:
         else:
             services = _services(context, environment, access, reporter, stack)
             progress.subscribe(services.run_log.update)
+            if plan.run_request.spec.lineage:
+                # here, so that runs without it do not import it
+                from refresh_runner.lineage.send import Describer
+
+                describer = Describer(plan, services, access)
+                progress.subscribe(describer.update)
+                stack.callback(describer.send)
             report = run(plan, services, progress, reporter.enable_status)
         reporter.finish(report, progress)
     return report.exit_code
@@ -173,6 +182,7 @@ def _services(context: RunContext, environment: Environment, access: ConnectionI
     fingerprint = replace(fingerprint_of(plan, project), revision=revision)
     return Services(
         dbt=dbt,
+        programs=programs(),
         unavailable=context.source.failure,
         warning=context.source.warning,
         warehouse=warehouse,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from refresh_api.fields import SecretKeyRef
 from refresh_api.redaction import MASK, Redactor, known_values, secret_values
 from refresh_api.spec import RefreshSpec
 
-__all__ = ["MASK", "Redactor", "SecretFolder", "SecretMissingError", "header_problem", "is_text", "redactor", "secret_values"]
+__all__ = ["MASK", "Redactor", "SecretFolder", "SecretMissingError", "header_value", "is_text", "redactor", "secret_values"]
 
 _DBT_SECRET: Final = "DBT_ENV_SECRET"  # noqa: S105 - a prefix
 """Prefix of the environment variables that dbt treats as secrets."""
@@ -53,11 +54,17 @@ def is_text(value: str) -> bool:
     return "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
-def header_problem(value: str) -> str | None:
-    """Return why a value is not valid in an HTTP header, without quoting it; None if it is valid."""
-    if value and value.isascii() and value.isprintable() and value == value.strip():
-        return None
-    return "is not one line of printable ASCII characters, as an HTTP header must be"
+def header_value(secrets: Mapping[str, Mapping[str, str]], reference: SecretKeyRef | None) -> tuple[str | None, str | None]:
+    """Return the value of an HTTP header from a Secret, None without a reference; and why it cannot be used, without quoting it."""
+    if reference is None:
+        return None, None
+    value = secrets.get(reference.name, {}).get(reference.key)
+    if not value:
+        return None, f"the Secret {reference.name!r} has no key {reference.key!r}"
+    if value.isascii() and value.isprintable() and value == value.strip():
+        return value, None
+    where = f"the key {reference.key!r} of the Secret {reference.name!r}"
+    return None, f"{where} is not one line of printable ASCII characters, as an HTTP header must be"
 
 
 def redactor(spec: RefreshSpec, secrets: Mapping[str, Mapping[str, str]], variables: Mapping[str, str], token: Path) -> Redactor:

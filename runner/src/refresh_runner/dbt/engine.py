@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from refresh_runner.model.step_results import Node
+from refresh_runner.postgres.catalog import Relation
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -72,6 +73,80 @@ class Outcome:
     is_exception: bool = False
     sqlstate: str | None = None
     """SQLSTATE for errors that belong to no node."""
+
+
+class CandidateKind(StrEnum):
+    """How dbt builds a node whose earlier result may be reused."""
+
+    TABLE = "table"
+    VIEW = "view"
+    SEED = "seed"
+    TEST = "test"
+    OTHER = "other"
+    """In another way, which depends on more than its SQL. It is never reused."""
+
+
+@dataclass(frozen=True)
+class ColumnRule:
+    """A rule about one column: `not_null` or `unique`."""
+
+    name: str
+    place: Relation
+    """Where the test reads the column's relation."""
+    column: str
+    """Its name in PostgreSQL's catalog."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A compiled node that dbt is about to build or test, unless its earlier result is reused."""
+
+    id: str
+    name: str
+    kind: CandidateKind
+    relation: Relation | None
+    """The live relation that it builds; None for a test."""
+    built_as: Relation | None
+    """Where it is built: the same, or its staging relation."""
+    statement: str
+    """The compiled SQL, with the names of staging relations."""
+    recipe: str
+    """Digest of the SQL, by live names, and of all settings that affect the result."""
+    reads: frozenset[Relation]
+    """The live relations that it names by `ref` or `source`, and those of ephemeral models among them."""
+    places: Mapping[Relation, Relation]
+    """The live relations by where the statement reads them."""
+    unfit: str
+    """Why its result is never reused; empty if it may be."""
+    is_strict: bool = False
+    """Whether a test fails if its limit for errors is exceeded (severity: error), and does not only warn."""
+    rule: ColumnRule | None = None
+    """The rule that a test checks, if a constraint of PostgreSQL can enforce it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a data test found: the number of failures, and whether its limits for warnings and errors are exceeded."""
+
+    failures: int
+    should_warn: bool
+    should_error: bool
+
+
+class NodeReuse(Protocol):
+    """Decides which nodes are reused. dbt's threads call it for each node, once all nodes upstream have ended."""
+
+    def is_reused(self, candidate: Candidate) -> bool:
+        """Return whether the model need not be built."""
+
+    def verdict(self, candidate: Candidate) -> Verdict | None:
+        """Return the verdict that a test would give; None if it must run."""
+
+    def built(self, candidate: Candidate, rows: int | None) -> None:
+        """Record that dbt has built a node, with this number of rows if dbt knows it."""
+
+    def tested(self, candidate: Candidate, verdict: Verdict) -> None:
+        """Record what a test has found."""
 
 
 class Engine(Protocol):

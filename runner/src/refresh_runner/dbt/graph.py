@@ -197,13 +197,21 @@ class ProjectGraph:
                 read.add(self._names.relation(found))
             else:
                 unknown = f"the run reads {id_}, which is neither a source nor a model"
-        tables = [node for node in self.manifest.nodes.values() if str(node.resource_type) in _TABLE_KINDS and node.unique_id not in ours]
-        models = {self._names.relation(node) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
-        return TrackedRelations(frozenset(read), frozenset(models), frozenset(made), unknown)
+        models = self.built_tables() - set(self.relations(built).values())
+        return TrackedRelations(frozenset(read), models, frozenset(made), unknown)
 
     def live_references(self, nodes: Sequence[Node], tables: Mapping[Relation, TableModel]) -> Iterator[str]:
         """Yield a message for each node whose text names one of the tables without `ref`."""
         return live_references(self.manifest, nodes, {table.id: relation for relation, table in tables.items()})
+
+    def built_tables(self) -> frozenset[Relation]:
+        """Return all tables that the project builds, in whatever run."""
+        nodes = (node for node in self.manifest.nodes.values() if str(node.resource_type) in _TABLE_KINDS)
+        return frozenset(self._names.relation(node) for node in nodes if node.config.materialized not in {"view", "ephemeral"})
+
+    def data_test_ids(self) -> list[str]:
+        """Return the IDs of all data tests."""
+        return [id_ for id_, node in self.manifest.nodes.items() if str(node.resource_type) == "test"]
 
     def known(self) -> frozenset[str]:
         """Return schema.name of everything that the project builds, and of its sources."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from refresh_runner.dbt import manifest_cache
-from refresh_runner.dbt.engine import Command, HookKind, NodeOutcome, OnCompleted, OnLine, Outcome
+from refresh_runner.dbt.candidates import Candidates
+from refresh_runner.dbt.engine import Candidate, Command, HookKind, NodeOutcome, NodeReuse, OnCompleted, OnLine, Outcome
 from refresh_runner.dbt.errors import error_text, invalid_project, one_line
 from refresh_runner.dbt.names import Names
 from refresh_runner.dbt.nodes import restoring_foreign_keys
@@ -31,6 +32,7 @@ from refresh_runner.dbt.patches.garbage_collection import no_collections
 from refresh_runner.dbt.patches.hooks import only_hooks, results_for_hooks, without_hooks
 from refresh_runner.dbt.patches.invocation import Invocation
 from refresh_runner.dbt.patches.json_schemas import cache_json_schemas
+from refresh_runner.dbt.patches.node_reuse import asking
 from refresh_runner.dbt.patches.plugin_search import cache_plugin_search
 from refresh_runner.dbt.patches.registry import require_patches
 from refresh_runner.dbt.patches.select_only import select_only
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import ManifestNode
 
 _QUIET: Final = (
     *("--quiet", "--no-print", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
@@ -82,6 +85,8 @@ class InProcessEngine:
         self.session_settings: Mapping[str, str] = {}
         self.on_completed: OnCompleted = lambda _id: None
         self.completed: set[str] = set()
+        self._reuse: NodeReuse | None = None
+        self._candidates: Candidates | None = None
 
     def parse(self) -> Manifest:
         """Parse the project. Raise RunFailedError with InvalidProject if dbt cannot parse it."""
@@ -108,10 +113,23 @@ class InProcessEngine:
         except (ValueError, KeyError, TypeError) as error:
             self._on_line("warn", f"{path.name} cannot be used, so dbt parses the project: {error}")
 
+    def reuse_nodes(self, reuse: NodeReuse) -> None:
+        """Have this decide for each node whether it is reused. Call it after `parse`, before a model is staged."""
+        self._reuse, self._candidates = reuse, Candidates(self.manifest)
+
+    def unstage(self, node_id: str) -> None:
+        """Point a staged model to its live relation: it is reused."""
+        self._staging.take_back(node_id)
+
     def execute(self, command: Command) -> Outcome:
         """Execute a command. Raise KeyboardInterrupt if it is stopped."""
-        with without_hooks():
+        with without_hooks(), asking(self._reuse, self._candidate):
             return self._execute(command)
+
+    def _candidate(self, node: ManifestNode) -> Candidate:
+        if self._candidates is None:
+            raise RuntimeError("reuse_nodes first")
+        return self._candidates.of(node, self._staging.names)
 
     def run_hooks(self, kind: HookKind, nodes: Sequence[Node], kept: Sequence[Node], unpublished: str, limit: timedelta) -> Outcome:
         """Run the project's hooks of one kind for a run of these nodes; `kept` nodes were built by an earlier attempt."""
@@ -223,6 +241,15 @@ class InProcessEngine:
             args={"vars": {}, "invocation_command": "refresh-runner run"},
         ).to_dict(omit_none=False)
         return whole
+
+    def as_live(self) -> AbstractContextManager[None]:
+        """Point all models to their live relations inside the block, also those that were built in staging schemas."""
+        return self._staging.as_live()
+
+    @property
+    def staged(self) -> frozenset[str]:
+        """Return the IDs of the models that are built in staging schemas."""
+        return self._staging.ids
 
     def shutdown(self) -> None:
         """Close all connections to the warehouse and open no new ones. Called from another thread than the one that waits."""

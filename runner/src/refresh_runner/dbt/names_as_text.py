@@ -11,14 +11,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-_TOKEN: Final = re.compile(
-    r"""
-    (?P<comment>--[^\n]*|/\*.*?\*/)
-    |  (?P<text>\$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | \b[eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*')
-    |  "(?:[^"]|"")*"
-    """,
-    re.DOTALL | re.VERBOSE,
-)
+from refresh_runner.dbt.sql_text import LITERAL, QUOTED_NAME
+
+_TOKEN: Final = re.compile(rf"(?P<comment>--[^\n]*|/\*.*?\*/) | (?P<text>{LITERAL}) | {QUOTED_NAME}", re.DOTALL | re.VERBOSE)
 _TAKEN_FOR_NAME: Final = re.compile(
     r"\b(?:(?:to_reg\w+|pg_\w+|has_\w+|regclass|regtype|nextval|currval|setval)\s*\(?|execute(?:\s+format\s*\()?)\s*$", re.I
 )

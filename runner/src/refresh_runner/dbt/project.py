@@ -9,9 +9,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from refresh_runner.dbt.engine import Command, HookKind, OnCompleted, OnLine, Outcome
+from refresh_runner.dbt.engine import Command, HookKind, NodeReuse, OnCompleted, OnLine, Outcome
 from refresh_runner.dbt.graph import ProjectGraph, TableModel
 from refresh_runner.dbt.in_process import InProcessEngine, preload
 from refresh_runner.dbt.results import command_error, compiled_statements, node_results, source_results
@@ -19,6 +19,9 @@ from refresh_runner.dbt.test_templates import RenderContext, Statements
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import CommandResult, Node, NodeState
 from refresh_runner.postgres.conninfo import ConnectionInfo
+
+if TYPE_CHECKING:
+    from refresh_runner.dbt.lineage import ProjectLineage
 
 _NO_TESTS: Final = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
 
@@ -124,6 +127,14 @@ class Dbt:
         """
         self._engine.stage(table.id, schema, note)
 
+    def reuse_nodes(self, reuse: NodeReuse) -> None:
+        """Have this decide for each node whether it is reused. Call it after `parse`, before a model is staged."""
+        self._engine.reuse_nodes(reuse)
+
+    def unstage(self, node_id: str) -> None:
+        """Point a staged model to its live relation: it is reused."""
+        self._engine.unstage(node_id)
+
     def stage_for_preview(self, models: Sequence[Node], schemas: Mapping[str, str]) -> list[str]:
         """Build these models in other schemas, mapped from their own. Return their hooks, which do not run: they could change anything.
 
@@ -157,6 +168,17 @@ class Dbt:
     def run_results(self) -> Mapping[str, object] | None:
         """Return the content of run_results.json as if one command had built and tested all nodes of the run; None if there were none."""
         return self._engine.run_results()
+
+    def lineage(self) -> ProjectLineage:
+        """Return what dbt built and tested in this run, by live names; nothing if it did neither."""
+        # here, so that runs without lineage do not import it
+        from refresh_runner.dbt.lineage import ProjectLineage, assertions, built_nodes
+
+        if (results := self.run_results()) is None:
+            return ProjectLineage()
+        with self._engine.as_live():
+            nodes = tuple(built_nodes(self.graph, results, self._engine.staged))
+            return ProjectLineage(nodes, tuple(assertions(self.graph, results)))
 
     def shutdown(self) -> None:
         """Close all connections, whatever they wait for. Called from another thread than the one that waits."""

@@ -28,6 +28,8 @@ class ModePolicy:
                 skipped = names[: names.index(self.mode.of)]
             case ModeKind.ONLY:
                 skipped = [name for name in names if name != self.mode.of]
+            case ModeKind.NOTIFY:
+                skipped = names
             case ModeKind.ROLLBACK:
                 skipped = [step.name for step in self.steps if isinstance(step, SourcesStep | LayerStep | TestsStep)]
             case _:
@@ -43,6 +45,11 @@ class ModePolicy:
     def is_rollback(self) -> bool:
         """Whether the run publishes the previous version instead of building a new one."""
         return self.mode.kind is ModeKind.ROLLBACK
+
+    @property
+    def only_notifies(self) -> bool:
+        """Whether the run only sends test messages."""
+        return self.mode.kind is ModeKind.NOTIFY
 
     @property
     def is_plain(self) -> bool:
@@ -72,6 +79,16 @@ class ModePolicy:
     def may_skip_unchanged(self) -> bool:
         """Whether the run builds nothing if nothing has changed. A requested run always builds."""
         return self.records_inputs and self.is_scheduled
+
+    @property
+    def reuses_nodes(self) -> bool:
+        """Whether the run decides for each node if its earlier result is reused, and records results for later runs."""
+        return self.unchanged_policy is UnchangedPolicy.REUSE and self.needs_dbt
+
+    @property
+    def builds_all(self) -> bool:
+        """Whether the run builds each node in any case."""
+        return self.mode.kind is ModeKind.FULL_REFRESH
 
     @property
     def _steps_to_run(self) -> list[Step]:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from refresh_api.run_request import ModeKind, RunMode, RunRequest
 from refresh_api.scheduled_time import scheduled_time_of
 from refresh_api.spec import LockPolicy, Publish, RefreshSpec, Vacuum
-from refresh_api.steps import Mart
+from refresh_api.steps import Mart, TestReuse
 from refresh_api.values import duration, share
 from refresh_runner.model.mode_policy import ModePolicy
 from refresh_runner.model.steps import CacheStep, LayerStep, MartCheck, Selection, SourcesStep, Step, TestsStep, ValidationStep
@@ -138,7 +138,11 @@ def _tests(spec: RefreshSpec) -> list[TestsStep]:
     if tests is None:
         return []
     selection = Selection(tuple(tests.select), tuple(tests.exclude))
-    return [TestsStep(selection, duration(tests.timeout), tests.retries, tests.failure_policy, tests.failed_rows_limit)]
+    return [
+        TestsStep(
+            selection, duration(tests.timeout), tests.retries, tests.failure_policy, tests.failed_rows_limit, tests.reuse is TestReuse.AUTO
+        )
+    ]
 
 
 def _as_of(variables: Mapping[str, JsonValue], today: date) -> date:

@@ -29,6 +29,8 @@ class NodeState(Enum):
     """The node could not be executed."""
     SKIPPED = "skipped"
     """A node upstream is broken."""
+    REUSED = "reused"
+    """An earlier run has built it, and nothing that it depends on has changed."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class NodeResult:
     message: str = ""
     sqlstate: str | None = None
     seconds: float = 0.0
-    reused: bool = False
+    kept: bool = False
     """Whether an earlier attempt of the run built it."""
 
     @property
@@ -84,6 +86,8 @@ class StepResult:
     failure: Failure | None = None
     built: int = 0
     """Number of models built."""
+    reused: int = 0
+    """Number of models whose earlier results were reused."""
     validation: tuple[MartStatus, ...] = ()
     version: str | None = None
     """The data version that this step published."""
@@ -126,15 +130,16 @@ def nodes_to_retry(results: Iterable[NodeResult]) -> tuple[Node, ...]:
 def conclude_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude a layer from its models' results."""
     broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
-    done = [result for result in results if result.state in {NodeState.OK, NodeState.WARNED}]
-    built = len(done)
+    done = [result for result in results if result.state in {NodeState.OK, NodeState.WARNED, NodeState.REUSED}]
+    reused = sum(result.state is NodeState.REUSED for result in done)
+    built = len(done) - reused
     if not broken:
-        return StepResult(StepState.SUCCEEDED, _built(done), built=built)
+        return StepResult(StepState.SUCCEEDED, _built(done), built=built, reused=reused)
     message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_MAX_LISTED])
     retryable = all(result.retryable for result in broken)
     hint = TRANSIENT_HINT if retryable else f"correct {broken[0].node.name} in the dbt project"
     failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", retryable, hint)
-    return StepResult(StepState.FAILED, message, failure, built=built)
+    return StepResult(StepState.FAILED, message, failure, built=built, reused=reused)
 
 
 def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
@@ -168,7 +173,9 @@ def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -
     found = tuple(each.node for each in [*failed, *warned] if each.state in {NodeState.FAILED, NodeState.WARNED})[:_MAX_LISTED]
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
-        return StepResult(state, details or f"{pluralize(counts.passed, 'test')} passed", tests=counts, tests_with_rows=found)
+        reused = sum(result.state is NodeState.REUSED for result in results)
+        passed = f"{pluralize(counts.passed, 'test')} passed{f', {reused} of them reused' if reused else ''}"
+        return StepResult(state, details or passed, tests=counts, tests_with_rows=found)
     why = " (failurePolicy: Warn)" if step.failure_policy is FailurePolicy.WARN else ""
     message = f"{len(failed)} of {pluralize(len(results), 'test')} failed{why}: {details}"
     if step.failure_policy is FailurePolicy.WARN:
@@ -212,13 +219,14 @@ def conclude_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepRe
 
 
 def _built(done: Sequence[NodeResult]) -> str:
-    """Return the numbers of models, seeds and so on that were built and reused, in words."""
-    kept = [result.node for result in done if result.reused]
-    new = [result.node for result in done if not result.reused]
-    by_earlier = "kept from an earlier attempt"
-    if not kept:
-        return f"{count_by_kind(new)} built"
-    return f"{count_by_kind(new)} built, {len(kept)} {by_earlier}" if new else f"{count_by_kind(kept)} {by_earlier}"
+    """Return the numbers of models, seeds and so on that were built, kept and reused, in words."""
+    reused = [result.node for result in done if result.state is NodeState.REUSED]
+    kept = [result.node for result in done if result.kept]
+    new = [result.node for result in done if not result.kept and result.state is not NodeState.REUSED]
+    parts = [(new, "built"), (kept, "kept from an earlier attempt"), (reused, "reused")]
+    counted = [(nodes, what) for nodes, what in parts if nodes] or [(new, "built")]
+    first, *further = counted
+    return ", ".join([f"{count_by_kind(first[0])} {first[1]}", *(f"{len(nodes)} {what}" for nodes, what in further)])
 
 
 def count_by_kind(nodes: Sequence[Node]) -> str:

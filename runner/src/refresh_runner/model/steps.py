@@ -48,6 +48,8 @@ class TestsStep:
     failure_policy: FailurePolicy
     failed_rows_limit: int = 0
     """Number of rows that are stored of each failed test."""
+    reuses_verdicts: bool = True
+    """Whether tests keep earlier verdicts, if the refresh reuses nodes."""
     name: str = "tests"
 
 

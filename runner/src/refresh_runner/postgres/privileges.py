@@ -30,6 +30,8 @@ class PrivilegeKind(StrEnum):
     SELECT = "select"
     WRITE = "write"
     """Read, insert into, update and delete from a table."""
+    TEMPORARY = "temporary"
+    """Create temporary views."""
     MONITOR_STANDBYS = "monitor standbys"
     """See how much WAL standbys have replayed."""
 
@@ -63,6 +65,7 @@ _MISSING: Final = """
         when 'search path' then current_schema() is not null
         when 'create' then n.oid is null or has_schema_privilege(n.oid, 'create')
         when 'ownership' then c.oid is null or pg_has_role(c.relowner, 'usage')
+        when 'temporary' then has_database_privilege(current_database(), 'temporary')
         when 'monitor standbys' then pg_has_role('pg_read_all_stats', 'usage')
         when 'select' then c.oid is null or has_table_privilege(c.oid, 'select')
         else c.oid is null or has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
@@ -129,6 +132,8 @@ def _statements(privilege: Privilege, grantee: Grantee, offline: bool) -> Sequen
             return [f"grant select on {relation} to {role}"]
         case PrivilegeKind.WRITE:
             return [f"grant select, insert, update, delete on {relation} to {role}"]
+        case PrivilegeKind.TEMPORARY:
+            return [f"grant temporary on database {database} to {role}"]
         case PrivilegeKind.MONITOR_STANDBYS:
             return [f"grant {MONITORING_ROLE} to {role}"]
 

@@ -45,6 +45,7 @@ class MartPublisher:
         self._staged: dict[Relation, Mart] = {}
         self._ids: dict[Relation, str] = {}
         self._built: frozenset[str] = frozenset()
+        self._kept: frozenset[Relation] = frozenset()
         self._results: PublishResults = {}
         self.wal_position: str | None = None
         """End of the WAL right after this run published; None until then."""
@@ -71,6 +72,11 @@ class MartPublisher:
             dbt.stage(table, place.schema, own_relations.register_statement_for_dbt(self._connection, place, self._origin))
             self._staged[relation] = Mart(relation, table.has_grants, table.persists_docs)
             self._ids[relation] = table.id
+
+    def keep_live(self, relation: Relation) -> None:
+        """Leave a mart as it is, because the run reuses it: it is neither staged nor published. Called on dbt's threads."""
+        self._kept |= {relation}
+        self._staged = {each: mart for each, mart in self._staged.items() if each != relation}
 
     def prepare_staging(self, kept: Collection[str]) -> None:
         """Drop what earlier runs left in staging, except for nodes of this run that are `kept`.
@@ -99,11 +105,17 @@ class MartPublisher:
     def publish(self, rows: Mapping[str, int], options: PublishOptions) -> str | None:
         """Publish all marts. Return the live data version, or None if this run built no mart. Raise RunFailedError if that fails.
 
-        `rows` are the row counts of all marts by schema.name. Marts that the run's mode leaves out stay unchanged.
+        `rows` are the row counts of all marts by schema.name. Marts that the run's mode leaves out, or that it reuses, stay unchanged. If
+        it reuses all of them, the live version stays too.
         """
         if not self._plan.policy.publishes or not self.mart_count:
             return None
         rows = {name: count for name, count in rows.items() if self._plan.policy.model_selector is None or name in self._built}
+        if before := versions.current(self._connection, self._refresh) if self._kept else None:
+            # A mart that is reused still belongs to the version that published it.
+            rows = {name: count for name, count in rows.items() if name not in before.marts or name not in map(str, self._kept)}
+            if not rows:
+                return before.name
         version = self._plan.attempt.run_id
         published = versions.published_by(self._connection, self._refresh, version)
         republish = frozenset(relation for relation in self._staged if str(relation) in published)

@@ -1,4 +1,4 @@
-"""The API server of the pod's cluster, to which the runner writes its part of a status, and nothing else."""
+"""The API server of the pod's cluster: the runner writes its part of a status, and reads the source of a project, if it has one."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ class ApiServer:
         """Return a client; OSError if the service account's certificates cannot be used."""
         trusted = ssl.create_default_context(cafile=self.account / "ca.crt")
         return httpx.Client(timeout=_TIMEOUT, verify=trusted, trust_env=False)
+
+    def get(self, client: httpx.Client, path: str) -> httpx.Response:
+        """Return the answer to a request for the object at a path."""
+        return client.get(f"{self.url}{path}", headers={"Authorization": f"Bearer {(self.account / 'token').read_text().strip()}"})
 
     def apply_status(
         self, client: httpx.Client, kind: str, plural: str, place: tuple[str, str], status: JsonValue, *, dry_run: bool = False

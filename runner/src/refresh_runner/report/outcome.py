@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
+from refresh_api.notifications import NotifyWhen
 from refresh_api.run_request import ExitCode
 from refresh_api.spec import Publish
 from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdict
@@ -51,8 +52,13 @@ class Report:
 
     @property
     def is_failed(self) -> bool:
-        """Whether the run has failed, which sends notifications."""
+        """Whether the run has failed."""
         return self.outcome is Outcome.FAILED
+
+    @property
+    def notify_when(self) -> NotifyWhen | None:
+        """Why people are notified of this run; None if they are not. The operator notifies of recoveries: it knows all earlier runs."""
+        return {Outcome.FAILED: NotifyWhen.FAILED, Outcome.WARNED: NotifyWhen.WARNED}.get(self.outcome) if self.outcome else None
 
     def without_log_entry(self, why: str) -> Self:
         """Return the report of a run whose row could not be written. A success becomes a warning."""
@@ -92,8 +98,11 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | N
         outcome, reason = Outcome.SUCCEEDED, Reason.ROLLED_BACK if plan.policy.is_rollback else Reason.SUCCEEDED
         built = sum(result.built for result in results.values())
         done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
-        further = [result.message for result in done if result.message and not result.built]
-        message = ", ".join([*([f"{built} models built"] if built else []), *further])
+        reused = sum(result.reused for result in results.values())
+        further = [result.message for result in done if result.message and not result.built and not result.reused]
+        models = [f"{built} models built"] if built else []
+        models += [f"{reused} {'' if built else 'models '}reused"] if reused else []
+        message = ", ".join([*models, *further])
     entry = _log_entry(plan, results, None, unchanged)
     return Report(RunPhase.FINISHED, outcome, reason, message, "", valid, ExitCode.OK, entry)
 

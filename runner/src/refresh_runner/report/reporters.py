@@ -1,23 +1,26 @@
-"""Reports a run to the log, the terminal, the refresh's status, the pod's termination message, Slack and mail."""
+"""Reports a run to the log, the terminal, the refresh's status, the pod's termination message and the channels of notifications."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TextIO
 
 from rich.console import Console
 
+from refresh_api.notifications import NotifyWhen
 from refresh_api.preview import PreviewEnd
-from refresh_api.status import Outcome, Reason, Run, RunPhase, TerminationMessage, clip
-from refresh_notify import FailedRun, Rules, notify
+from refresh_api.status import NotificationStatus, Outcome, Reason, Run, RunPhase, TerminationMessage, clip
+from refresh_notify import NotifiedRun, Rules, notify
+from refresh_runner.core.errors import Failure
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.model.plan import Plan
+from refresh_runner.model.step_results import skipped
 from refresh_runner.report.log_output import JsonLines, PlainLines, Tail, log_to
-from refresh_runner.report.outcome import Report
+from refresh_runner.report.outcome import Report, report_of
 from refresh_runner.report.progress import RunProgress
 from refresh_runner.report.status_writer import RunStatusWriter
 from refresh_runner.report.terminal import LiveTable
@@ -94,20 +97,36 @@ class RunReporter:
     def finish(self, report: Report, progress: RunProgress) -> None:
         """Report the end of the run: termination message, notifications, status. It is already in the log."""
         self._write_termination_message(report, progress.run, notified=False)
-        if report.is_failed and self._config.plan.run_request.spec.notifications:
-            sent = notify(
-                self._config.plan.run_request.spec.notifications,
-                self._config.secrets,
-                self._failed_run(report, progress.run),
-                self._config.rules,
-            )
-            for channel in sent:
-                level = logging.INFO if channel.sent else logging.WARNING
-                log.log(level, "%s %s", channel.channel, "notified" if channel.sent else f"could not be notified: {channel.message}")
-            progress.notified(sent)
+        if report.notify_when and self._config.plan.run_request.spec.notifications:
+            self._notify(self._notified_run(report, report.notify_when, progress.run), progress)
             self._write_termination_message(report, progress.run, notified=True)
         if self._config.status:
             self._config.status.finish(_STATUS_TIMEOUT)
+
+    def test_channels(self, progress: RunProgress) -> Report:
+        """Send a test message through each channel, and report which accepted it. The run is skipped: it says nothing about the data."""
+        plan = self._config.plan
+        self.enable_status()
+        for name, why in plan.policy.skipped_steps.items():
+            progress.step_ended(name, skipped(why))
+        report = report_of(plan, {}, Failure(Reason.NOTIFICATIONS_TESTED, "", skips_run=True))
+        sent = self._notify(replace(self._notified_run(report, NotifyWhen.FAILED, progress.run), is_test=True), progress)
+        refused = "; ".join(f"{each.channel}: {each.message}" for each in sent if not each.sent)
+        accepted = f"{sum(each.sent for each in sent)} of {len(sent)} channels accepted the test message"
+        report = replace(report, message=f"{accepted}; {refused}" if refused else accepted)
+        progress.concluded(report)
+        log.info(report.line)
+        self.finish(report, progress)
+        return report
+
+    def _notify(self, run: NotifiedRun, progress: RunProgress) -> list[NotificationStatus]:
+        config = self._config
+        sent = notify(config.plan.run_request.spec.notifications, config.secrets, run, config.rules)
+        for channel in sent:
+            level = logging.INFO if channel.sent else logging.WARNING
+            log.log(level, "%s %s", channel.channel, "notified" if channel.sent else f"could not be notified: {channel.message}")
+        progress.notified(sent)
+        return sent
 
     def _log_changes(self, run: Run) -> None:
         if run.phase is RunPhase.WAITING and run.message:
@@ -117,11 +136,13 @@ class RunReporter:
             if before.get(step.name, "Pending") != step.state:
                 log.info("%s/%s %s %s%s", number, len(run.steps), step.name, step.state, f": {step.message}" if step.message else "")
 
-    def _failed_run(self, report: Report, run: Run) -> FailedRun:
+    def _notified_run(self, report: Report, when: NotifyWhen, run: Run) -> NotifiedRun:
         plan, redact = self._config.plan, self._config.redact
-        return FailedRun(
+        return NotifiedRun(
+            when=when,
             refresh=plan.run_request.refresh.name,
             namespace=plan.run_request.refresh.namespace,
+            uid=plan.run_request.refresh.uid,
             title=plan.run_request.display_name,
             run=run.id,
             reason=report.reason,

@@ -40,6 +40,7 @@ def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Ca
     if failure and (failure.reason is Reason.WAREHOUSE_UNREACHABLE or failure is services.unavailable):
         enable_status()
     _skip_rest(progress, plan, failure)
+    attempt.record_results()
     report = report_of(plan, progress.results, failure, attempt.unchanged, services.warning)
     if report.outcome is not None:
         attempt.discard()

@@ -19,10 +19,12 @@ from refresh_runner.postgres.blocking import LockMonitor
 from refresh_runner.postgres.snapshot_holder import SnapshotHolder
 from refresh_runner.publish.publisher import MartPublisher
 from refresh_runner.report.progress import RunProgress
+from refresh_runner.reuse.reuser import Reuser
 from refresh_runner.run import dependencies, required_privileges, schedule_guard
 from refresh_runner.run.cancellation import Cause
 from refresh_runner.run.preflight import Preflight
 from refresh_runner.run.project_hooks import ProjectHooks
+from refresh_runner.run.reuse import reuser_of
 from refresh_runner.run.services import AttemptContext, Services
 from refresh_runner.run.steps import executor_of
 from refresh_runner.run.unchanged import check_unchanged, record_outputs
@@ -49,6 +51,7 @@ class AttemptExecutor:
         self._services = services
         self._progress = progress
         self._marts: MartPublisher | None = None
+        self._reuser: Reuser | None = None
         self._monitor = LockMonitor(services.warehouse, progress.step_blocked)
         self._hooks = ProjectHooks(plan, services.dbt, services.run_log)
         self._snapshot = SnapshotHolder(services.warehouse, plan.vacuum)
@@ -78,7 +81,7 @@ class AttemptExecutor:
             self._snapshot.acquire()
             services.dbt.set_session_settings(services.warehouse.session_settings)
             preflight = Preflight(plan, services.dbt, services.warehouse)
-            preflight.check_privileges(required_privileges.of_tables(connection))
+            preflight.check_privileges(required_privileges.of_tables(plan, connection))
             legacy_log.prepare(services.warehouse)
             earlier = services.run_log.begin()
             dependencies.check(plan.run_request, plan.attempt.run_id, services.warehouse)
@@ -94,6 +97,11 @@ class AttemptExecutor:
     def release(self) -> None:
         """Release the snapshot that is held for readers on standbys. The attempt writes nothing more."""
         self._snapshot.release()
+
+    def record_results(self) -> None:
+        """Record what was built, tested and published, for later runs. The attempt builds nothing more."""
+        if self._reuser:
+            self._reuser.finish()
 
     def discard(self) -> None:
         """Drop the marts that were built but not published, if the attempt still holds the warehouse lock."""
@@ -118,9 +126,11 @@ class AttemptExecutor:
         self._progress.lock_acquired()
 
     def _context(self, preflight: Preflight, marts: MartPublisher, earlier: ResumeState) -> AttemptContext:
+        preflight.parse()
+        self._reuser = reuser_of(self._plan, self._services, marts)
         resolved = preflight.check(marts, earlier)
         self._plan = resolved.plan or self._plan
-        return AttemptContext(self._plan, self._services, self._progress, resolved, marts, self._monitor, self._hooks)
+        return AttemptContext(self._plan, self._services, self._progress, resolved, marts, self._monitor, self._hooks, self._reuser)
 
     def _execute_steps(self, context: AttemptContext, earlier: ResumeState) -> None:
         try:

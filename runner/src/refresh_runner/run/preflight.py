@@ -55,10 +55,16 @@ class Preflight:
     dbt: Dbt
     warehouse: WarehouseConnection
 
-    def check(self, marts: MartPublisher, earlier: ResumeState) -> ResolvedPlan:
-        """Return the resolved plan, and redirect the marts to their staging relations. Raise RunFailedError if the run cannot succeed."""
+    def parse(self) -> None:
+        """Parse the dbt project, if the run needs it. Raise RunFailedError if dbt cannot parse it."""
         if self.plan.policy.needs_dbt:
             self.dbt.parse()
+
+    def check(self, marts: MartPublisher, earlier: ResumeState) -> ResolvedPlan:
+        """Return the resolved plan, and redirect the marts to their staging relations. Call it after `parse`.
+
+        Raise RunFailedError if the run cannot succeed.
+        """
         plan = spelling.by_project(self.plan, self.dbt) if self.plan.policy.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
         return replace(replace(self, plan=plan)._check(marts, earlier), plan=plan)
 

@@ -16,18 +16,23 @@ from refresh_runner.postgres.privileges import Privilege, PrivilegeKind
 from refresh_runner.publish.derived_names import live_relations, previous_relation, staging_relation
 from refresh_runner.publish.own_relations import TABLE as RELATION
 from refresh_runner.publish.versions import TABLE as VERSION
+from refresh_runner.reuse.results import TABLE as RESULT
 from refresh_runner.runlog.schema import LEGACY_LOG, RUN_LOG
 
-TABLES: tuple[Table, ...] = (LEGACY_LOG, *RUN_LOG, VERSION, RELATION)
-"""The runner's own tables."""
+_TABLES: tuple[Table, ...] = (LEGACY_LOG, *RUN_LOG, VERSION, RELATION)
+"""The runner's own tables that every run writes."""
 
 
-def of_tables(connection: psycopg.Connection) -> Iterator[Privilege]:
+def _tables(plan: Plan) -> tuple[Table, ...]:
+    return (*_TABLES, RESULT) if plan.policy.reuses_nodes else _TABLES
+
+
+def of_tables(plan: Plan, connection: psycopg.Connection) -> Iterator[Privilege]:
     """Yield the privileges for the runner's own tables: to write those that exist, and to create the others."""
     rows = connection.execute(
         "select name, n.nspname from unnest(%s::text[]) name left join pg_class c on c.oid = to_regclass(name)"
         " left join pg_namespace n on n.oid = c.relnamespace",
-        [[table.name for table in TABLES]],
+        [[table.name for table in _tables(plan)]],
     ).fetchall()
     # The first existing schema of the search path. The schema named after the role usually does not exist.
     row = connection.execute(
@@ -45,10 +50,10 @@ def of_tables(connection: psycopg.Connection) -> Iterator[Privilege]:
             yield Privilege(PrivilegeKind.WRITE, str(schema), str(name))
 
 
-def of_tables_in_any_warehouse(schema: str = "public") -> Iterator[Privilege]:
+def of_tables_in_any_warehouse(plan: Plan, schema: str = "public") -> Iterator[Privilege]:
     """Yield the same privileges without a connection, whether or not the tables exist."""
     yield Privilege(PrivilegeKind.CREATE, schema)
-    yield from (Privilege(PrivilegeKind.OWNERSHIP, schema, table.name) for table in TABLES)
+    yield from (Privilege(PrivilegeKind.OWNERSHIP, schema, table.name) for table in _tables(plan))
 
 
 def of_replica_wait(plan: Plan) -> Iterator[Privilege]:
@@ -63,6 +68,8 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
     `models` and `tests` are those of the run. `swapped` are the marts that are built beside the live ones, whether or not they are already
     staged.
     """
+    if plan.policy.reuses_nodes:
+        yield Privilege(PrivilegeKind.TEMPORARY)
     places = list(dbt.graph.relations(models).values()) if models else []
     own = live_relations(places, swapped)
     if plan.policy.is_rollback:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,7 @@ from refresh_runner.postgres.blocking import LockMonitor
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.publish.publisher import MartPublisher
 from refresh_runner.report.progress import RunProgress
+from refresh_runner.reuse.reuser import Reuser
 from refresh_runner.run.cancellation import CancellationScope
 from refresh_runner.run.preflight import ResolvedPlan
 from refresh_runner.run.project_hooks import ProjectHooks
@@ -43,6 +44,8 @@ class Services:
     """The Secrets that the run request names and that exist, by name and key."""
     redact: Redactor
     """Redacts secrets in a text."""
+    programs: Sequence[str] = ()
+    """Versions of the runner and of dbt, on which results depend."""
     unavailable: Failure | None = None
     """Why there is no dbt project to run."""
     warning: str = ""
@@ -71,6 +74,8 @@ class AttemptContext:
     marts: MartPublisher
     monitor: LockMonitor
     hooks: ProjectHooks
+    reuser: Reuser | None = None
+    """Decides which nodes are reused; None if the refresh reuses none."""
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time, at least 0."""

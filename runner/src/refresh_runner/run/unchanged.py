@@ -8,7 +8,8 @@ from contextlib import closing
 import psycopg
 
 from refresh_runner.postgres.data_version import RunSnapshots, parse_snapshots
-from refresh_runner.run.change_detection import UnknownError, observe_inputs, observe_outputs
+from refresh_runner.postgres.table_state import UnknownError
+from refresh_runner.run.change_detection import observe_inputs, observe_outputs
 from refresh_runner.run.services import AttemptContext
 from refresh_runner.runlog.resume import ResumeState
 

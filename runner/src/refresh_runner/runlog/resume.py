@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -77,11 +78,17 @@ def reusable_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone
 def fingerprint_of(plan: Plan, project: Path) -> Fingerprint:
     """Return the fingerprint of a plan and its project, with the environment variables that the project reads."""
     variables = sorted((name, repr(value)) for name, value in plan.dbt.variables.items())
-    program = (version("dbt-core"), version("dbt-postgres"), _program())
+    program = programs()
     files = project_files(project)
     id_ = project_id(files)
     parts = (plan.run_request.model_dump_json(), repr(variables), id_, repr(files.environment(os.environ)), *program)
     return Fingerprint(sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest(), id_, docs_path(project, id_))
+
+
+@cache
+def programs() -> tuple[str, ...]:
+    """Return the versions of dbt, and a hash of the runner's code."""
+    return (*(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-adapters", "dbt-common")), _program())
 
 
 def _program() -> str:

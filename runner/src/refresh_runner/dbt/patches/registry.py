@@ -17,6 +17,7 @@ from refresh_runner.dbt.patches import (
     invocation,
     json_schemas,
     locked_packages,
+    node_reuse,
     plugin_search,
     select_only,
     staging,
@@ -37,6 +38,7 @@ OPTIONAL: Final[tuple[Patch, ...]] = (
     select_only.PATCH,
     plugin_search.PATCH,
     compile_errors.PATCH,
+    node_reuse.PATCH,
 )
 """Switched off by a mismatch with dbt or by REFRESH_DBT_PATCHES. A run is then slower or reports less, but builds the same."""
 REQUIRED: Final[tuple[Patch, ...]] = (connections.PATCH, hooks.PATCH, invocation.PATCH, strict_selection.PATCH)

@@ -102,6 +102,15 @@ class Staging:
         self._names[live] = names.in_sql(node)
         self._schemas[schema] = self._live[node.unique_id].schema
 
+    def take_back(self, id_: str) -> None:
+        """Point a model to its live relation again, before anything has been built in its staging relation or refers to it."""
+        # dbt's threads read these at any time, so they are replaced, not changed.
+        live, staged = self._live[id_], self._staged[id_]
+        self._live = {each: place for each, place in self._live.items() if each != id_}
+        self._staged = {each: place for each, place in self._staged.items() if each != id_}
+        self._names = {name: place for name, place in self._names.items() if place != staged.relation_name}
+        live.apply()
+
     @property
     def ids(self) -> frozenset[str]:
         """Return the IDs of the staged models."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from refresh_api.status import EndpointStatus, StepState
-from refresh_runner.core.secrets import header_problem
+from refresh_runner.core.secrets import header_value
 from refresh_runner.model.step_results import StepResult, conclude_cache
 from refresh_runner.model.steps import CacheStep
 from refresh_runner.postgres.replay_lag import ReplayLag, ReplayMonitor
@@ -51,7 +51,7 @@ class CacheExecutor(StepExecutor):
 
     def _warmup_context(self, replay: ReplayMonitor) -> WarmupContext:
         step, plan, clock = self.step, self.context.plan, self.context.services.clock
-        authorization, problem = self._authorization()
+        authorization, problem = header_value(self.context.services.secrets, step.authorization)
         return WarmupContext(
             elapsed=clock.elapsed,
             sleep=clock.sleep,
@@ -63,15 +63,3 @@ class CacheExecutor(StepExecutor):
             lag_deadline=clock.elapsed() + max(_LAG_ALLOWANCE, step.wait_for_replicas or _LAG_ALLOWANCE).total_seconds(),
             problem=problem,
         )
-
-    def _authorization(self) -> tuple[str | None, str | None]:
-        """Return the value of the Authorization header, and why it cannot be used, if so."""
-        ref = self.step.authorization
-        if ref is None:
-            return None, None
-        value = self.context.services.secrets.get(ref.name, {}).get(ref.key)
-        if not value:
-            return None, f"the Secret {ref.name!r} has no key {ref.key!r}"
-        if problem := header_problem(value):
-            return None, f"the key {ref.key!r} of the Secret {ref.name!r} {problem}"
-        return value, None

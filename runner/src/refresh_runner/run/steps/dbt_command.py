@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,14 +28,14 @@ def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: 
     An error of the command itself is dropped once a retry has none. It prevents a retry unless it is transient.
     """
     services, nodes = context.services, context.resolved.nodes[step.name]
-    results = {node.id: NodeResult(node, NodeState.OK, reused=True) for node in nodes if node.id in context.resolved.reusable}
+    results = {node.id: NodeResult(node, NodeState.OK, kept=True) for node in nodes if node.id in context.resolved.reusable}
     pending = tuple(node for node in nodes if node.id not in results)
     error: CommandError | None = None
     for attempt in range(1, step.retries + 2):
         context.progress.step_started(step.name, attempt)
         if not pending:
             break
-        result = execute(context, step, pending, command)
+        result = _with_reused(context, execute(context, step, pending, command))
         error = result.error
         services.run_log.record_nodes(step.name, result.nodes)
         results |= {node.node.id: node for node in result.nodes}
@@ -61,6 +61,19 @@ def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, 
             raise
         services.end_sessions()
         return CommandResult(tuple(_timed_out(context, node, limit) for node in nodes))
+
+
+def _with_reused(context: AttemptContext, result: CommandResult) -> CommandResult:
+    """Mark the nodes that were reused, which dbt reports as successful."""
+    reasons = context.reuser.reused if context.reuser else {}
+    nodes = (
+        replace(node, state=NodeState.REUSED, message=reasons[node.node.id]) if _is_reused(node, reasons) else node for node in result.nodes
+    )
+    return replace(result, nodes=tuple(nodes))
+
+
+def _is_reused(result: NodeResult, reasons: Mapping[str, str]) -> bool:
+    return result.state is NodeState.OK and result.node.id in reasons
 
 
 def _timed_out(context: AttemptContext, node: Node, limit: timedelta) -> NodeResult:

@@ -1,0 +1,165 @@
+"""The state of a table's rows: which transactions wrote them, and how many there are. No value is read.
+
+A row is new if another transaction wrote it. If there is no such row and the number is the same, no row was added, changed or deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.connection import transaction_with_timeout
+from refresh_runner.postgres.data_version import TableState
+
+VIEW: Final = "v"
+PLAIN_TABLE: Final = "r"
+"""Kind of a heap, or of a materialized view, with all rows visible and no tables that inherit from it."""
+_MAX_XIDS: Final = 10_000
+"""Maximum number of transaction IDs that are recorded. With more, a writer was never idle."""
+_LOCK_TIMEOUT: Final = "5s"
+"""Maximum wait for a table lock."""
+
+
+class UnknownError(Exception):
+    """It is unknown whether anything has changed. The message says why."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The transactions of one snapshot."""
+
+    next_xid: int
+    """No transaction with this ID or a larger one had begun."""
+    xmin: int
+    """All transactions with a smaller ID had ended."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A relation as the catalog identifies it."""
+
+    oid: int
+    kind: str
+    """PLAIN_TABLE, VIEW, or anything else."""
+    file: str
+    """Changes if the table is replaced, truncated or rewritten."""
+    columns: str
+    """Names and types of its columns, in order."""
+
+    @property
+    def storage_id(self) -> str:
+        """The file and the columns."""
+        return f"{self.file} {self.columns}"
+
+
+@contextmanager
+def snapshot(connection: psycopg.Connection, limit: timedelta) -> Iterator[Moment]:
+    """Open a read-only transaction with one snapshot. Raise UnknownError for an error inside the block, or if PostgreSQL counts nothing."""
+    try:
+        with transaction_with_timeout(connection, limit):
+            connection.execute("set transaction isolation level repeatable read, read only")
+            connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
+            yield _moment(connection)
+    except psycopg.Error as error:
+        raise UnknownError(f"PostgreSQL rejected the query: {type(error).__name__}") from error
+
+
+def _moment(connection: psycopg.Connection) -> Moment:
+    row = connection.execute(
+        "select pg_snapshot_xmax(s)::text::bigint, pg_snapshot_xmin(s)::text::bigint, current_setting('track_counts') = 'on'"
+        " from pg_current_snapshot() as s"
+    ).fetchone()
+    next_xid, xmin, counts = row or (0, 0, False)
+    if not counts:
+        raise UnknownError("PostgreSQL counts no changes (track_counts is off)")
+    return Moment(next_xid, xmin)
+
+
+def identify(connection: psycopg.Connection, relation: Relation) -> Identity:
+    """Return a relation's identity. Raise UnknownError if it does not exist."""
+    row = connection.execute(_IDENTIFY, [relation.schema, relation.table]).fetchone()
+    if row is None:
+        raise UnknownError(f"{relation} does not exist")
+    return Identity(int(row[0]), str(row[1]), str(row[2]), str(row[3]))
+
+
+def view_definition(connection: psycopg.Connection, view: Identity) -> tuple[object, ...]:
+    """Return columns, query and options of a view."""
+    # From the catalog, not from the project: the view may have been built with another image or other variables.
+    row = connection.execute("select pg_get_viewdef(%s::oid), reloptions from pg_class where oid = %s", [view.oid, view.oid]).fetchone()
+    return view.columns, row
+
+
+def read_by_view(connection: psycopg.Connection, view: Identity) -> list[Relation]:
+    """Return the relations that a view reads."""
+    return [Relation(str(schema), str(table)) for schema, table in connection.execute(_READ_BY_VIEW, [view.oid])]
+
+
+def table_state(
+    connection: psycopg.Connection, relation: Relation, found: Identity, moment: Moment, before: TableState | None, *, with_counter: bool
+) -> tuple[TableState, str]:
+    """Return the state of a plain table, and how its rows differ from the state `before`; empty if they do not, or without `before`.
+
+    `with_counter` also compares how many rows were ever written, which shows rows that came and went.
+    """
+    author = sql.SQL("({next} - ({next} - xmin::text::bigint) % 4294967296)").format(next=sql.Literal(moment.next_xid))
+    late = sql.SQL("{} >= {}").format(author, sql.Literal(moment.xmin))
+    further: sql.Composable = sql.SQL("false")
+    if before:
+        since, xids = sql.Literal(before.xmin), sql.Literal(before.xids)
+        further = sql.SQL("{} >= {} and {} <> all ({}::bigint[])").format(author, since, author, xids)
+    counts = sql.SQL("select count(*), count(*) filter (where {}), count(*) filter (where {}) from {}")
+    row_count, young, new = connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
+    authors: list[int] = []
+    if young:
+        # A separate query, which is rarely needed: parallel workers cannot compute a distinct list.
+        distinct = sql.SQL("select distinct {} from {} where {} limit {}").format(author, relation.sql, late, _MAX_XIDS + 1)
+        authors = [int(number) for (number,) in connection.execute(distinct)]
+    if len(authors) > _MAX_XIDS:
+        raise UnknownError(f"{relation} was written by too many transactions while one of them was open")
+    written = _write_count(connection, found.oid) if with_counter else None
+    state = TableState(storage_id=found.storage_id, row_count=row_count, xmin=moment.xmin, xids=authors, rows_written=written)
+    return state, _change(relation, before, state, new) if before else ""
+
+
+def _change(relation: Relation, before: TableState, now: TableState, new: int) -> str:
+    if now.storage_id != before.storage_id:
+        return f"{relation} was replaced, truncated, rewritten or given other columns"
+    if now.xmin < before.xmin:
+        return f"{relation} belongs to an earlier state of the server"
+    if new or now.row_count != before.row_count:
+        return f"{relation} has {new} new rows, and {before.row_count - now.row_count + new} fewer of the earlier rows"
+    if now.rows_written != before.rows_written:
+        return f"{relation} was written to, and may have had other rows in between"
+    return ""
+
+
+def _write_count(connection: psycopg.Connection, oid: int) -> int:
+    row = connection.execute(
+        "select pg_stat_get_tuples_inserted(%(oid)s) + pg_stat_get_tuples_updated(%(oid)s) + pg_stat_get_tuples_deleted(%(oid)s)",
+        {"oid": oid},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+_IDENTIFY: Final[LiteralString] = """
+    select c.oid,
+        case when relkind in ('r', 'm') and am.amname = 'heap' and not relrowsecurity and not relhassubclass then 'r'
+            when relkind in ('r', 'm') then 'other' else relkind::text end,
+        c.oid || '/' || coalesce(pg_relation_filenode(c.oid), 0), coalesce((
+            select string_agg(attnum || ' ' || attname || ' ' || format_type(atttypid, atttypmod), ', ' order by attnum)
+            from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped), '')
+    from pg_class c join pg_namespace n on n.oid = relnamespace left join pg_am am on am.oid = relam
+    where nspname = %s and relname = %s"""
+_READ_BY_VIEW: Final[LiteralString] = """
+    select distinct n.nspname, t.relname
+    from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+    join pg_class t on t.oid = d.refobjid join pg_namespace n on n.oid = t.relnamespace
+    where r.ev_class = %s and t.oid <> r.ev_class"""
