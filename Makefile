@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bundle test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models bench-previews architecture bench-page fuzz help demo demo-preview demo-change break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: bundle release release-version test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models bench-previews architecture bench-page fuzz help demo demo-preview demo-change break run compare lint test test-slow test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-reuse bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ compare: parsed ## run the old Prefect flow and a refresh on the same data and c
 lint: parsed ## check a refresh against a dbt project: make lint FILE=deploy/samples/phase2.yaml (PROJECT=dbt_project)
 	@.venv/bin/refresh-runner lint $(or $(FILE),$(error name a file: make lint FILE=deploy/samples/phase2.yaml)) --project $(or $(PROJECT),dbt_project)
 
-test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
+test: parsed ## unit, integration and end-to-end tests (half an hour on a new machine, then minutes)
 	@scripts/test
 
 test-kind: parsed ## the demo and the end-to-end tests on kind, with Docker's engine or one of our own (half an hour on a new machine)
@@ -61,6 +61,10 @@ bench-refresh: parsed ## a refresh compared with the old flow and with its SQL a
 bench-changes: parsed ## a refresh after one record in a hundred was corrected, compared with a full one (ROWS=10000 RUNS=5 SEED=7)
 	@$(PYTHON) -m bench.changes --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7)
 
+bench-reuse: parsed ## a refresh with unchangedPolicy: Reuse after small changes, as a share of a whole run (ROWS=10000 RUNS=5 SEED=7)
+	@mkdir -p .state/bench
+	@$(PYTHON) -m bench.reuse --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7)
+
 bench-replicas: setup ## what readers on a hot standby see while marts are published on its primary (twelve minutes; BENCH_OPTIONS="--publishes 12")
 	@$(PYTHON) -m bench.replicas $(BENCH_OPTIONS)
 
@@ -69,6 +73,9 @@ bench-operator: setup ## the operator with 1,000 refreshes on a real API server 
 
 bench-page: setup ## the page with 1,000 refreshes on a real API server (three minutes)
 	@$(PYTHON) -m bench.page_at_scale
+
+test-slow: parsed ## the integration tests that make test leaves out because each takes ten seconds or more (ten minutes)
+	@$(PYTHON) -m pytest -q -m slow -n $(or $(WORKERS),4) tests/integration
 
 test-faults: parsed ## inject faults: restarts, kills, timeouts, full disks, poolers; and slow tests (up to an hour)
 	@scripts/test-faults
@@ -82,8 +89,14 @@ test-postgres: parsed ## the runner's tests on PostgreSQL 14 to 18, and as on a 
 test-versions: parsed ## the tests of operator, chart and cluster on several versions of Kubernetes (half an hour a version, once built 10 minutes; VERSIONS="1.31 1.33")
 	@scripts/test-versions
 
-bundle: setup ## a folder in dist with images, chart, CRD and plugin, to install without a registry (minutes; half an hour on a new machine)
-	@PYTHONPATH=tests $(PYTHON) scripts/bundle.py
+bundle: setup ## a folder in dist with images, chart, CRDs and plugin of this checkout as it is, to install without a registry (minutes)
+	@PYTHONPATH=tests:scripts $(PYTHON) -m release bundle
+
+release: setup ## a release in dist/x.y.z, from a clean checkout: make release VERSION=x.y.z (KEY=ssh key that signs, URL=address for krew, IMAGES=folder with other architectures)
+	@PYTHONPATH=tests:scripts $(PYTHON) -m release release "$$VERSION" $${KEY:+--key "$$KEY"} $${URL:+--url "$$URL"} $${IMAGES:+--images "$$IMAGES"}
+
+release-version: setup ## write a version into the chart, the distributions and CHANGELOG.md: make release-version VERSION=x.y.z
+	@PYTHONPATH=tests:scripts $(PYTHON) -m release version "$$VERSION"
 
 test-arm64: setup ## each Python package that the images install has a wheel for arm64 (half a minute)
 	@scripts/test-arm64

@@ -29,7 +29,13 @@ class Suite:
 SUITES: Final = (
     Suite(
         "API server",
-        ("-n", "3", *(f"{_INTEGRATION}/{part}" for part in ("operator", "contract", "chart", "page", "runner/test_status.py"))),
+        (
+            "-n",
+            "3",
+            "-m",
+            "not slow",
+            *(f"{_INTEGRATION}/{part}" for part in ("operator", "contract", "chart", "page", "runner/test_status.py")),
+        ),
     ),
     Suite("end to end", ("tests/e2e",), "test"),
     Suite("upgrade", ("tests/versions",)),

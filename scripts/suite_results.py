@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -77,11 +79,12 @@ class ResultsTable:
         return version, self.suites.index(cells[self.head.index("tests")])
 
 
+ON_KIND: Final = "end to end on kind"
 KUBERNETES: Final = ResultsTable(
     ROOT / "docs/kubernetes.md",
     ("Kubernetes", "tests", "date", "passed", "failed", "skipped"),
     2,
-    ("API server", "end to end", "upgrade"),
+    ("API server", "end to end", "upgrade", ON_KIND),
 )
 POSTGRES: Final = ResultsTable(
     ROOT / "docs/postgresql.md",
@@ -89,12 +92,18 @@ POSTGRES: Final = ResultsTable(
     1,
     ("runner", "publish", "managed"),
 )
+PROJECTS: Final = ResultsTable(
+    ROOT / "docs/dbt-project.md",
+    ("dbt-core", "tests", "date", "passed", "failed", "skipped"),
+    2,
+    ("plain dbt compared with runs",),
+)
 
 
 def tested() -> str:
     """Return a table of the versions on which suites have run, with their last results."""
     head = ("", "version", "last run", "passed", "failed", "skipped")
-    return table(head, [row for each in (KUBERNETES, POSTGRES) for row in each.by_version()])
+    return table(head, [row for each in (KUBERNETES, POSTGRES, PROJECTS) for row in each.by_version()])
 
 
 def result_of(report: ET.Element) -> Result:
@@ -136,6 +145,19 @@ def run_all(
     print(table(results.head, rows))
     print(f"{command}: {time.monotonic() - began:.0f} s; results written to {results.page.relative_to(ROOT)}")
     return 0 if succeeded else 1
+
+
+def run_whole(
+    command: str, results: ResultsTable, cells: tuple[str, ...], options: Sequence[str], part: Sequence[str], written: Callable[[], None]
+) -> int:
+    """Run one suite, with the first cells of its row, and return 1 if a test failed.
+
+    `part` are arguments of pytest that select some of its tests. With any, no result is written: it would replace that of all.
+    """
+    run = partial(run_suite, ROOT / f".state/{command}.xml", [*options, *part], os.environ)
+    if part:
+        return 0 if run().is_success else 1
+    return run_all(command, results, [(cells, run)], written)
 
 
 def _reason(skip: ET.Element) -> str:

@@ -21,6 +21,7 @@ SHARED = {
     "tests/integration/cluster/": "an API server for others",
     "tests/integration/contract/": "an API server for others",
     "tests/integration/page/": "an API server for others",
+    "tests/integration/runner/test_flux_sources.py": "an API server for operators",
     "tests/integration/runner/test_status.py": "an API server for others",
 }
 """Tests that share something expensive run on one worker, by the beginning of their names."""

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 CALLED = sorted(set(re.findall(r"^\t@?(scripts/\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)))
@@ -28,3 +29,23 @@ def test_workflows_call_targets_of_make():
     called = {word for text in texts for word in re.findall(r"\bmake ([a-z-]+)", text)}
     called |= {word for text in texts for listed in re.findall(r"target: \[(.+)\]", text) for word in listed.split(", ")}
     assert {"check", "test", "test-faults"} <= called <= targets
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_only_read_unless_a_job_says_more(workflow):
+    """A job that needs to write lists each permission. Texts of others, such as a branch's name, never become part of a script."""
+    found = yaml.safe_load(workflow.read_text())
+    assert found["permissions"] == {"contents": "read"}
+    for job in found["jobs"].values():
+        assert job["timeout-minutes"] <= 120
+        for script in (step["run"] for step in job["steps"] if "run" in step):
+            assert re.sub(r"\$\{\{ matrix\.[a-z]+ \}\}", "", script).count("${{") == 0
+
+
+def test_only_the_release_of_a_tag_gets_the_signing_key():
+    """A pull request could print it."""
+    (workflow,) = [path for path in WORKFLOWS if "secrets." in path.read_text()]
+    assert yaml.safe_load(workflow.read_text())[True] == {"push": {"tags": ["v*"]}}  # YAML reads `on` as true

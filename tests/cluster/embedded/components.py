@@ -31,6 +31,8 @@ def etcd(plane: Plane) -> list[str]:
     client, peer = f"http://127.0.0.1:{plane.etcd_port}", f"http://127.0.0.1:{plane.etcd_peer_port}"
     return [
         f"--data-dir={plane.data}/etcd",
+        # etcd 3.7 panics on entries of 3.5 in the log. It reads them until etcd 3.6 has made a snapshot, by default after 10,000 writes.
+        "--snapshot-count=100",
         "--unsafe-no-fsync",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",

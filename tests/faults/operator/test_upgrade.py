@@ -1,6 +1,7 @@
-"""F29: an upgrade from the first chart's CRD to today's with a run in progress, on a separate control plane."""
+"""F29: an upgrade from the first chart's and from 0.1.0's CRD to today's with a run in progress, on a separate control plane."""
 
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from support.snapshots import ROOT
 
 FIRST = Path(__file__).with_name("first")
 """CRD and sample of the first chart."""
+RELEASED = ROOT / "tests/releases/dashboard-refresh-0.1.0.tgz"
+"""The chart of the first release."""
 NAME = "phase2-dashboards-refresh"
 TOLD_THEN = {
     "observedGeneration": 1,
@@ -40,12 +43,21 @@ TOLD_THEN = {
 }
 
 
-@pytest.fixture
-def first_release(helm: Path, tmp_path: Path) -> Iterator[OperatorHarness]:
+def definitions(which: str, place: Path) -> Path:
+    """Return the CRD of the first chart, or a folder with those of the first release."""
+    if which == "first":
+        return FIRST / "dashboardrefreshes.yaml"
+    with tarfile.open(RELEASED) as chart:
+        chart.extractall(place, filter="data")
+    return place / "dashboard-refresh" / "crds"
+
+
+@pytest.fixture(params=["first", "0.1.0"])
+def first_release(helm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OperatorHarness]:
     """An operator on a server with the first CRD and one refresh of that time, with its status."""
     paths = paths_of(os.environ)
     plane = ControlPlane(paths.clusters / f"upgrade-{os.getpid()}", build(KUBE, paths.cache))
-    with operator_of(plane, FIRST / "dashboardrefreshes.yaml", helm, tmp_path) as operator:
+    with operator_of(plane, definitions(request.param, tmp_path / "released"), helm, tmp_path) as operator:
         body = yaml.safe_load((FIRST / "phase2.yaml").read_text())
         body["spec"]["schedule"] = "0 0 1 1 *"
         body["metadata"]["annotations"] = {"dashboards.sigeti.io/requestedAt": "then"}

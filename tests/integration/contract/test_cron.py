@@ -79,12 +79,14 @@ def differing(seed: int, count: int, zones: tuple[str, ...]) -> list[tuple[Quest
     return [each for each in answers if each[1] != each[2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_our_next_runs_are_those_of_kubernetes(seed):
     """Including nights in which clocks change by an hour after midnight. Both reject invalid lines."""
     assert differing(seed, 1500, ZONES) == []
 
 
+@pytest.mark.slow
 def test_where_clocks_change_by_half_an_hour_or_at_midnight_only_that_day_may_differ():
     """For these zones their parser returns some times an hour off, or omits them, and the CronJob controller follows it."""
     found = differing(3, 1500, ODD_ZONES)

@@ -73,6 +73,7 @@ def test_what_was_changed_is_no_longer_planned_as_if_a_vacuum_had_just_been(dbt:
     assert built.rows(changed) == [(True,)]
 
 
+@pytest.mark.slow
 def test_a_changed_model_or_view_is_built_whole(dbt: Dbt, built: Database) -> None:
     """Even with unchanged sources the facts must follow the changed definition."""
     due = "select count(*) from dwh_facts.fait_factures where date_echeance = date_emission + 31"

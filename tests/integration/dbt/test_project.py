@@ -124,7 +124,7 @@ def test_every_dashboard_has_an_exposure_with_its_endpoint_and_mart(manifest: Ma
     assert said == {(f"/api/{d.name}/summary", d.schema, d.mart) for d in DASHBOARDS}
 
 
-@pytest.mark.parametrize(("seed", "as_of"), [(1, LAST), (2, EARLIER)])
+@pytest.mark.parametrize(("seed", "as_of"), [(1, LAST), pytest.param(2, EARLIER, marks=pytest.mark.slow)])
 def test_all_data_tests_pass_on_generated_data(dbt: Dbt, refreshed: Refresh, manifest: Manifest, seed: int, as_of: date) -> None:
     """Normal, messy data fail no test and cause no warning; both halves of the project have tests."""
     case = refreshed(seed, 2_000, as_of)
@@ -135,6 +135,7 @@ def test_all_data_tests_pass_on_generated_data(dbt: Dbt, refreshed: Refresh, man
     assert min(len(phase2), len(ran) - len(phase2)) > 30
 
 
+@pytest.mark.slow
 def test_unit_tests_pass(dbt: Dbt, refreshed: Refresh) -> None:
     """Unit tests cover the difficult rules at their boundaries."""
     as_of = {"as_of": LAST.isoformat()}
@@ -193,6 +194,7 @@ def standing(database: Database, names: set[str]) -> set[tuple[object, ...]]:
     return {row for row in database.rows(query) if row[0] in names}
 
 
+@pytest.mark.slow
 def test_neither_refresh_touches_what_the_other_builds(dbt: Dbt, spoilt: Database, manifest: Manifest) -> None:
     """`main` after phase 2, and phase 2 after `main`: relations of the other refresh keep their IDs. The control: its own change."""
     main = {model.name for model in models(manifest)} - P2
@@ -246,6 +248,7 @@ def with_roles(postgres: EmbeddedPostgres, refreshed: Refresh) -> Iterator[Datab
     drop_database(database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variables", "says"), NOT_SQL.values(), ids=NOT_SQL.keys())
 def test_a_variable_is_no_sql(tmp_path: Path, dbt: Dbt, with_roles: Database, variables: Variables, says: str) -> None:
     """Variables are validated at parse time and with a stored manifest; the control is the next test, with odd but valid values."""
@@ -258,6 +261,7 @@ def test_a_variable_is_no_sql(tmp_path: Path, dbt: Dbt, with_roles: Database, va
     assert with_roles.rows("select to_regclass('public.intrus')") == [(None,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("roles", [["Lecteurs du BI", "prenom.nom@exemple.org", "public"], "Lecteurs du BI"])
 def test_roles_of_any_name_may_read(tmp_path: Path, with_roles: Database, roles: list[str] | str) -> None:
     """Upper case, blanks, a single role, PUBLIC. The test runs twice, because the second run must not revoke anything."""
@@ -303,6 +307,7 @@ def test_an_as_of_that_is_no_date_is_refused(dbt: Dbt, refreshed: Refresh) -> No
     assert "not '30/06/2026'" in str(done.exception) + str(failures(done))
 
 
+@pytest.mark.slow
 def test_the_sql_is_clean(request: pytest.FixtureRequest) -> None:
     """sqlfluff finds nothing; files found clean before are not checked again."""
     files = [PROJECT / ".sqlfluff", *sorted(path for folder in ("macros", "models", "tests") for path in (PROJECT / folder).rglob("*.sql"))]

@@ -12,6 +12,8 @@ import yaml
 
 from support.guide import DOCS, ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:

@@ -70,6 +70,7 @@ def test_a_warehouse_is_filled_and_ends_when_told(tmp_path: Path) -> None:
         assert not answers(environment)
 
 
+@pytest.mark.slow
 def test_the_dashboards_role_reads_what_comes_later_and_writes_nothing(tmp_path: Path) -> None:
     """Even in schemas created later, such as that of a published mart. The control: the writer may do what the reader may not."""
     with warehouse(tmp_path) as (_, environment):

@@ -184,6 +184,7 @@ def _keys(ground):
     return {path.name: path.read_text() for path in ground.secret.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_warehouse_that_does_not_respond_delays_no_page(ground):
     """The warehouse accepts connections but never responds; the page is rendered from the status alone, and says so."""
     keys = _keys(ground)

@@ -101,6 +101,7 @@ def port_of(page: PageProcess) -> int:
     return int(page.url.rpartition(":")[2])
 
 
+@pytest.mark.slow
 def test_control_a_server_without_limits_buffers_a_whole_response_for_each_client():
     """Without it, the test below could pass because uvicorn or the kernel has limits already."""
     port = free_port()
@@ -113,6 +114,7 @@ def test_control_a_server_without_limits_buffers_a_whole_response_for_each_clien
             process.terminate()
 
 
+@pytest.mark.slow
 def test_clients_that_do_not_read_use_little_memory_and_are_disconnected(page, address):
     """64 clients request 6 MB each and read nothing. Others still get the overview at once, and the artifact after a while."""
     assert len(page.get(address).content) == SIZE
@@ -146,6 +148,7 @@ def health_over(one: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.slow
 def test_an_idle_client_is_disconnected(page):
     """Idle means: no request, a request byte by byte, or nothing after a response. Control: requests on one connection are served."""
     with ExitStack() as stack:

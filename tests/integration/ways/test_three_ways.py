@@ -15,7 +15,12 @@ from support.ways.facts import facts_of
 from support.ways.project import READER, Project, Way
 from support.ways.projects import all_projects
 
-QUICK = [project for project in all_projects() if project.quick]
+EVERY_TIME = {"a_mart_that_changes_its_shape", "post_hook_with_the_live_name", "schemas_by_a_macro", "snapshot_by_time"}
+QUICK = [
+    pytest.param(project, id=project.name, marks=() if project.name in EVERY_TIME else pytest.mark.slow)
+    for project in all_projects()
+    if project.quick
+]
 CONTROL = Project(
     name="temoin",
     files={
@@ -87,7 +92,7 @@ def base(ways: Comparison) -> Iterator[Database]:
     drop_database(database)
 
 
-@pytest.mark.parametrize("project", QUICK, ids=lambda project: project.name)
+@pytest.mark.parametrize("project", QUICK)
 def test_every_way_comes_to_the_same(ways: Comparison, project: Project) -> None:
     """Relations, rows, grants, constraints, results and exit codes are compared after each run, unless the project is rejected."""
     assert ways.verdict(project) == []
