@@ -10,6 +10,7 @@ import pytest
 from support.eventually import eventually
 from support.git_clone import Clone
 from support.git_in_cluster import NAME, URL, clone, deploy_git_server, project
+from support.plugin import plugin
 from support.real_cluster import assert_recovers
 
 MART = "git_marts.mart_sites"
@@ -96,6 +97,38 @@ def test_a_commit_becomes_live_data_without_an_image_build(installation, reposit
     assert status["run"]["project"] == {"url": URL, "path": "dbt", "revision": after}
     assert [each["revision"] for each in status["history"]] == [after, before]
     assert after in installation.kubectl("describe", "dashboardrefresh", name)
+
+
+def test_a_push_starts_a_run(installation, repository, apply):
+    """With `onProjectChange: Run`. The pod of the check has no token, and the plugin shows the logs of both containers of the run."""
+    before, name = repository.revision, apply()
+    patch(installation, name, {"project": {"onProjectChange": "Run", "interval": "10s"}})
+    first = eventually(lambda: history_of(installation, name), within=120, context=lambda: installation.describe(name))
+    assert (first[0]["trigger"], first[0]["revision"]) == ("ProjectChange", before), installation.describe(name)
+    push_sites(repository, 7)
+    after = repository.revision
+    taken = eventually(
+        lambda: [run for run in history_of(installation, name) if run["revision"] == after],
+        within=120,
+        context=lambda: installation.describe(name),
+    )
+    assert [(run["trigger"], run["outcome"]) for run in taken] == [("ProjectChange", "Succeeded")]
+    assert sites(installation) == 7
+    assert installation.status(name)["projectCheck"]["revision"] == after
+    assert [run["revision"] for run in history_of(installation, name)] == [after, before]
+    pods = installation.kubectl.json("pods", "-l", f"dashboards.sigeti.io/refresh={name},dashboards.sigeti.io/check=project")["items"]
+    mounts = {mount["mountPath"] for pod in pods for each in pod["spec"]["containers"] for mount in each["volumeMounts"]}
+    assert mounts == {"/tmp", f"/run/refresh/secrets/{NAME}"}
+    shown = plugin(installation, "logs", name, taken[0]["id"])
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert [container for container in ("project", "runner") if any(f"/{container}] " in line for line in lines)] == ["project", "runner"]
+    assert f"fetched {after}" in shown.stdout
+
+
+def history_of(installation, name: str) -> list[dict]:
+    """Return the finished runs of a refresh, newest first."""
+    return list(installation.status(name).get("history", []))
 
 
 def test_an_unreachable_repository_fails_the_run_with_words(installation, repository, apply):

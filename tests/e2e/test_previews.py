@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +12,7 @@ from support.git_clone import Clone
 from support.git_in_cluster import clone, deploy_git_server, project
 from support.git_server import git
 from support.installation import Installation
+from support.plugin import plugin
 from support.real_cluster import sample_manifest
 
 MART = "preview_marts.mart_lots"
@@ -85,13 +83,6 @@ def push_branch(repository: Clone, branch: str, price: str) -> None:
     git(repository.tree, "commit", "--quiet", "--all", "--message", f"Set the price to {price}")
     git(repository.tree, "push", "--quiet", "--force", "origin", f"HEAD:{branch}")
     git(repository.tree, "checkout", "--quiet", "main")
-
-
-def plugin(installation: Installation, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the plugin."""
-    kubectl = installation.kubectl
-    command = [sys.executable, "-m", "refresh_cli", *words, "-n", kubectl.namespace, f"--kubeconfig={kubectl.kubeconfig}"]
-    return subprocess.run(command, env={**os.environ, "KUBECTL": kubectl.program}, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_branch_is_previewed_before_readers_see_it(installation: Installation, repository: Clone, live: str):

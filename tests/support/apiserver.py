@@ -23,6 +23,9 @@ _GROUPS = {
     "clusterroles": "apis/rbac.authorization.k8s.io/v1",
     "clusterrolebindings": "apis/rbac.authorization.k8s.io/v1",
     "deployments": "apis/apps/v1",
+    "gitrepositories": "apis/source.toolkit.fluxcd.io/v1",
+    "ocirepositories": "apis/source.toolkit.fluxcd.io/v1",
+    "buckets": "apis/source.toolkit.fluxcd.io/v1",
     "leases": "apis/coordination.k8s.io/v1",
     "customresourcedefinitions": "apis/apiextensions.k8s.io/v1",
 }

@@ -23,9 +23,10 @@ from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
 from refresh_api.names import POD_NAME_ENV, PROJECT_URL_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
 from refresh_api.run_request import ExitCode, RefreshRef, RunRequest, run_vars
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import TerminationMessage
+from refresh_api.status import ProjectSeen, TerminationMessage
 from refresh_runner.cli.environment import Environment, RunOptions
 from refresh_runner.cli.fetch import fetch_command
+from refresh_runner.cli.poll import poll_command
 from refresh_runner.cli.run import run_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
@@ -73,7 +74,7 @@ models:
 _SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}"
 RESET_SQL = """
 drop schema if exists src, dwh_staging, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
-drop table if exists dbt_refresh_version, dbt_refresh_relation;
+drop table if exists dbt_refresh_version, dbt_refresh_relation, dbt_refresh_result;
 drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart, dbt_refresh_artifact;
 drop table if exists dbt_refresh_docs, dbt_refresh_project_cache;
 create schema src;
@@ -84,6 +85,11 @@ insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(1, 100) n
 
 REF = RefreshRef(name="petit", namespace="essai")
 NO_ACCOUNT = Path("/nowhere")
+
+
+def _origin(spec: Json) -> str:
+    """Return what the operator names as the origin of the project."""
+    return RefreshSpec.model_validate(spec).project.origin.url  # type: ignore[union-attr]  # only specs with a project are fetched
 
 
 def write_project(folder: Path) -> Path:
@@ -194,10 +200,24 @@ class RunnerHarness:
 
         Two fetches for one run are two attempts, and take the same commit.
         """
-        output, started = io.StringIO(), time.monotonic()
-        variables = {**self.pod_environment(spec, mode=mode), PROJECT_URL_ENV: spec["project"]["git"]["url"], **further}
-        environment = Environment(
-            variables={**variables, RUN_ID_ENV: run or variables[RUN_ID_ENV]},
+        output = io.StringIO()
+        run_id = {RUN_ID_ENV: run} if run else {}
+        environment = self._project_environment(spec, output, mode, {**further, **run_id})
+        self.fetched.mkdir(exist_ok=True)
+        assert fetch_command(environment, self.fetched, self._mounted()) == ExitCode.OK, output.getvalue()
+        return output.getvalue()
+
+    def poll(self, spec: Json) -> tuple[ProjectSeen, str]:
+        """Report the newest revision of the project, as the pod of a check does; return the report and the log."""
+        output = io.StringIO()
+        environment = self._project_environment(spec, output, "refresh", {})
+        assert poll_command(environment, self._mounted()) == ExitCode.OK, output.getvalue()
+        return ProjectSeen.model_validate_json((self.folder / "termination-log").read_text()), output.getvalue()
+
+    def _project_environment(self, spec: Json, output: io.StringIO, mode: str, further: Mapping[str, str]) -> Environment:
+        started = time.monotonic()
+        return Environment(
+            variables={**self.pod_environment(spec, mode=mode), PROJECT_URL_ENV: _origin(spec), **further},
             clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),
             jitter=lambda: 0.1,
             output=output,
@@ -205,9 +225,6 @@ class RunnerHarness:
             termination_log=self._words(),
             account=self.account,
         )
-        self.fetched.mkdir(exist_ok=True)
-        assert fetch_command(environment, self.fetched, self._mounted()) == ExitCode.OK, output.getvalue()
-        return output.getvalue()
 
     @property
     def fetched(self) -> Path:

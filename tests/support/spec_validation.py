@@ -70,6 +70,8 @@ FULL_SPEC: Json = {
             "timeout": "2m",
         },
         "fallback": "LastGood",
+        "onProjectChange": "Run",
+        "interval": "1m30s",
     },
     "dbt": {"threads": 4, "target": "prod", "schema": "dwh", "vars": {"as_of": "2026-01-31", "deep": {"a": [1, None, {"b": True}]}}},
     "layers": [
@@ -77,7 +79,15 @@ FULL_SPEC: Json = {
         {"name": "marts", "select": ["+mart_a"]},
     ],
     "sources": {"stalePolicy": "Warn", "timeout": "60s"},
-    "tests": {"select": ["tag:P2"], "exclude": ["a"], "failurePolicy": "Fail", "timeout": "2m", "retries": 0, "failedRowsLimit": 5},
+    "tests": {
+        "select": ["tag:P2"],
+        "exclude": ["a"],
+        "failurePolicy": "Fail",
+        "timeout": "2m",
+        "retries": 0,
+        "failedRowsLimit": 5,
+        "reuse": "Never",
+    },
     "validation": {
         "maxNullShare": "10%",
         "marts": [
@@ -106,9 +116,22 @@ FULL_SPEC: Json = {
         "authorizationSecretRef": {"name": "api", "key": "token"},
     },
     "notifications": [
-        {"slack": {"channel": "#alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}, "when": ["Failed"]},
+        {"slack": {"channel": "#alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}, "when": ["Failed", "Warned", "Recovered"]},
         {"email": {"to": ["admin@sigeti.local"], "smtpSecretRef": {"name": "smtp"}}},
+        {"teams": {"webhookSecretRef": {"name": "teams", "key": "url"}}, "when": ["Recovered"]},
+        {"googleChat": {"webhookSecretRef": {"name": "chat", "key": "url"}}},
+        {
+            "pagerDuty": {
+                "routingKeySecretRef": {"name": "pd", "key": "key"},
+                "severity": "critical",
+                "url": "https://events.eu.pagerduty.com/v2/enqueue",
+            },
+            "when": ["Failed"],
+        },
+        {"alertmanager": {"secretRef": {"name": "alertmanager"}, "labels": {"severity": "page", "cluster": "eu-1"}}},
+        {"webhook": {"secretRef": {"name": "hook"}, "body": {"text": "$subject", "deep": [1, None, {"a": True}]}}},
     ],
+    "lineage": {"url": "https://lineage.example.org/api/v1/lineage", "authorizationSecretRef": {"name": "lineage", "key": "token"}},
     "freshness": {"maxStaleness": "4h"},
     "history": {"retentionDays": 30},
     "timeout": "15m",

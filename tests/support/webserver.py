@@ -44,6 +44,10 @@ class WebServer:
         """Return the requested paths, in order."""
         return [asked.path for asked in self.asked]
 
+    def answer_to(self, asked: Asked) -> int:
+        """Return the status to answer."""
+        return self.statuses.get(asked.path, 200)
+
     def wake(self) -> None:
         """Drop waiting requests without an answer; from now on no request waits."""
         self._over.set()
@@ -69,11 +73,12 @@ class WebServer:
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
-                server.asked.append(Asked(self.command, self.path, dict(self.headers), body))
+                asked = Asked(self.command, self.path, dict(self.headers), body)
+                server.asked.append(asked)
                 if self.path in server.slow:
                     server._over.wait()
                     return
-                self.send_response(server.statuses.get(self.path, 200))
+                self.send_response(server.answer_to(asked))
                 for name, value in {"Content-Length": str(len(server.body)), **server.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from refresh_api import protected
-from refresh_api.values import SUBDOMAIN, Text, rule
+from refresh_api.values import CONTROLS, SUBDOMAIN, Text, rule
 
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LABEL_KEY: Final = Text(rf"^({SUBDOMAIN}/)?{_QUALIFIED}$", "write the key of a label, like team or example.org/team", 253)
@@ -96,3 +96,14 @@ PodAnnotations = Annotated[
     ),
 ]
 """Annotations of a run's pod."""
+
+AlertLabels = Annotated[
+    dict[str, str],
+    StringMap(
+        Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write the name of a Prometheus label: letters, digits and underscores", 64),
+        Text(rf"^[^{CONTROLS}]*$", "write one line of text", 256, min_length=0),
+        max_entries=16,
+        protected=Protected(r"^(alertname|namespace|refresh|__.*)$", (), "alertname, namespace, refresh and __… are set, or reserved"),
+    ),
+]
+"""Additional labels of an alert."""

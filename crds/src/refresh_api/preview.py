@@ -11,14 +11,14 @@ from refresh_api.maps import StringMap
 from refresh_api.model import Model, SpecModel, Time
 from refresh_api.names import RUN_VARS_LENGTH
 from refresh_api.preview_report import Difference, PreviewReport
-from refresh_api.project import GitRef
+from refresh_api.project import REFS_GIVEN, GitRef
 from refresh_api.run_request import run_vars
 from refresh_api.status import CONDITION_LIST, Condition, Message
 from refresh_api.values import Text, rule
 
 DEFAULT_TTL: Final = 24 * 60 * 60
 _LONGEST_TTL: Final = 30 * DEFAULT_TTL
-_ONE_REF: Final = "name one of branch, tag and commit"
+_ONE_REF: Final = "name one of branch, tag, semver and commit"
 _IMMUTABLE: Final = "the spec of a RefreshPreview cannot be changed: create another one"
 _VARIABLES: Final = StringMap(
     Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write the name of a dbt variable: letters, digits and underscores", 128),
@@ -31,13 +31,13 @@ class ChangeRef(GitRef):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "x-kubernetes-validations": [rule("[has(self.branch), has(self.tag), has(self.commit)].filter(x, x).size() == 1", _ONE_REF)]
+            "x-kubernetes-validations": [rule(f"{REFS_GIVEN} == 1", _ONE_REF)],
         }
     )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if not (self.branch or self.tag or self.commit):
+        if not (self.branch or self.tag or self.semver or self.commit):
             raise ValueError(_ONE_REF)
         return self
 

@@ -9,7 +9,7 @@ from refresh_api.resources import Resources
 from refresh_api.values import Duration, rule
 from refresh_api.warehouse import Warehouse
 
-_NO_PROJECT: Final = "preview requires project: a preview compares two commits of its repository"
+_NO_PROJECT: Final = "preview requires project.git: a preview compares two commits of its repository"
 
 
 class PreviewSettings(SpecModel):
@@ -30,8 +30,11 @@ class PreviewSettings(SpecModel):
 
 _APART: Final = {
     "warehouse.secretRef": "false",
-    "project.git.secretRef": "!has(self.project) || !has(self.project.git.secretRef)",
-    "cache.authorizationSecretRef": "!has(self.cache) || !has(self.cache.authorizationSecretRef)",
+    "project.git.secretRef": "!has(self.project) || !has(self.project.git) || !has(self.project.git.secretRef)",
+    **{
+        f"{field}.authorizationSecretRef": f"!has(self.{field}) || !has(self.{field}.authorizationSecretRef)"
+        for field in ("cache", "lineage")
+    },
 }
 """Fields whose Secrets the code that a preview runs must not get, each with the CEL expression that a spec lacks it."""
 
@@ -41,7 +44,7 @@ def _says(field: str) -> str:
 
 
 RULES: Final[tuple[JsonValue, ...]] = (
-    rule("!has(self.preview) || has(self.project)", _NO_PROJECT),
+    rule("!has(self.preview) || (has(self.project) && has(self.project.git))", _NO_PROJECT),
     *(
         rule(f"!has(self.preview) || {lacks} || self.{field}.name != self.preview.warehouse.secretRef.name", _says(field))
         for field, lacks in _APART.items()
@@ -50,9 +53,9 @@ RULES: Final[tuple[JsonValue, ...]] = (
 """Rules of the CRD for a spec with previews."""
 
 
-def check(preview: PreviewSettings, has_project: bool, *names: str | None) -> None:
-    """Raise ValueError as RULES reject a spec; `names` are the Secrets of its warehouse, repository and cache."""
-    if not has_project:
+def check(preview: PreviewSettings, has_git: bool, *names: str | None) -> None:
+    """Raise ValueError as RULES reject a spec; `names` are the Secrets of its warehouse, repository, cache and lineage."""
+    if not has_git:
         raise ValueError(_NO_PROJECT)
     for field, name in zip(_APART, names, strict=True):
         if name == preview.warehouse.secret_ref.name:

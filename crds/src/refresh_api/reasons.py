@@ -31,7 +31,7 @@ class ReadyReason(StrEnum):
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"
     """Stalled: `runner.allowedImages` of the operator's chart does not allow `image`. Recovers once it is allowed."""
     PROJECT_NOT_ALLOWED = "ProjectNotAllowed"
-    """Stalled: `projects.allowedUrls` of the operator's chart does not allow `project.git.url`. Recovers once it is allowed."""
+    """Stalled: `projects.allowedUrls` or `allowedSources` of the operator's chart do not allow the project. Recovers once they do."""
     FORBIDDEN = "Forbidden"
     """Blocked: the operator lacks a permission."""
 
@@ -104,6 +104,10 @@ class EventReason(StrEnum):
     """No run started at a scheduled time."""
     REQUEST_REFUSED = "RequestRefused"
     """A request started no run; the message says why."""
+    PROJECT_CHANGED = "ProjectChanged"
+    """A check has found a new commit of the project, and a run was requested (`project.onProjectChange`)."""
+    PROJECT_CHECK_FAILED = "ProjectCheckFailed"
+    """A check for a new commit of the project failed; the message says why. The next one follows after `project.interval`."""
     NOTHING_TO_CANCEL = "NothingToCancel"
     """The annotation `cancel` names no active run."""
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
@@ -125,4 +129,4 @@ class EventReason(StrEnum):
     OTHER_OPERATOR = "OtherOperator"
     """Another operator manages this namespace; the message names it."""
     NOTIFICATION_FAILED = "NotificationFailed"
-    """A channel did not accept the notification of a failed run."""
+    """A channel did not accept the notification of a run."""

@@ -42,9 +42,11 @@ class ModeKind(StrEnum):
     """All steps; resumes publishing after a rollback."""
     SELECT = "select"
     """All steps, but only those models of the layers that the dbt selectors select."""
+    NOTIFY = "notify"
+    """No step: sends a test message through each channel of notifications."""
 
 
-PARTIAL: Final = frozenset({ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT})
+PARTIAL: Final = frozenset({ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT, ModeKind.NOTIFY})
 """Modes whose runs do not make the data newer, because they do only a part of a run or publish old data."""
 _TAKES: Final = {ModeKind.FROM: "STEP", ModeKind.ONLY: "STEP", ModeKind.SELECT: "SELECTOR"}
 _SELECTORS_LENGTH: Final = 200

@@ -6,12 +6,14 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from refresh_api import preview_settings
+from refresh_api.channels import ChannelSecret
 from refresh_api.cron_line import CronLine
 from refresh_api.fields import Identifier, Image, Moment, ObjectName, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
+from refresh_api.lineage import Lineage
 from refresh_api.model import SpecModel
 from refresh_api.names import RUN_REQUEST_LENGTH
-from refresh_api.notifications import ChannelSecret, Notification
+from refresh_api.notifications import Notification
 from refresh_api.pod_template import PodTemplate
 from refresh_api.project import Project
 from refresh_api.resources import Resources
@@ -40,6 +42,7 @@ class UnchangedPolicy(StrEnum):
 
     RUN = "Run"
     SKIP = "Skip"
+    REUSE = "Reuse"
 
 
 class LockPolicy(StrEnum):
@@ -175,10 +178,14 @@ class RefreshSpec(SpecModel):
         default=UnchangedPolicy.RUN,
         description="What a scheduled run does if none of these has changed since the last run: the rows of the sources, the models of "
         "other refreshes, the dbt project, the spec, the date. Run: builds everything. Skip: leaves the marts unchanged and "
-        "succeeds with reason NothingChanged. If it is unknown whether one has changed, the run builds everything. Defaults to Run.",
+        "succeeds with reason NothingChanged. Reuse: decides for each model, seed and data test, in every run, and leaves out those "
+        "whose SQL, settings and inputs provably have not changed, nor their result. If that is unknown, it is built. Defaults to Run.",
     )
     cache: Cache | None = Field(default=None, description="API to call after the marts are published. Defaults to no call.")
-    notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Channels that are notified of failed runs.")
+    notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Channels that are notified of runs.")
+    lineage: Lineage | None = Field(
+        default=None, description="Server that receives OpenLineage events about the runs. Defaults to no events."
+    )
     freshness: Freshness | None = Field(default=None, description="Maximum age of the data. Defaults to no limit.")
     history: History = Field(default=History(), description="How long the run log keeps past runs.")
     timeout: Duration = Field(default="15m", description="Maximum duration of one attempt (one pod). Defaults to 15m.")
@@ -218,14 +225,14 @@ class RefreshSpec(SpecModel):
     @property
     def project_secret(self) -> str | None:
         """Name of the Secret with the credentials of the project's repository. Only the container that fetches the project reads it."""
-        reference = self.project.git.secret_ref if self.project else None
+        reference = self.project.origin.secret_ref if self.project else None
         return reference.name if reference else None
 
     @property
     def single_keys(self) -> list[tuple[str, str]]:
         """Pairs of Secret and key, of Secrets from which a run reads only one key."""
-        authorization = self.cache.authorization_secret_ref if self.cache else None
-        own = [(authorization.name, authorization.key)] if authorization else []
+        called = [each.authorization_secret_ref for each in (self.cache, self.lineage) if each]
+        own = [(reference.name, reference.key) for reference in called if reference]
         return own + [(secret.name, key) for secret in self._channel_secrets if not secret.reads_all_keys for key in secret.keys]
 
     @property
@@ -242,9 +249,9 @@ class RefreshSpec(SpecModel):
     @model_validator(mode="after")
     def _previews_apart(self) -> Self:
         if self.preview:
-            cache = self.cache.authorization_secret_ref if self.cache else None
-            has_project, authorization = self.project is not None, cache.name if cache else None
-            preview_settings.check(self.preview, has_project, self.warehouse.secret_ref.name, self.project_secret, authorization)
+            called = [each.authorization_secret_ref if each else None for each in (self.cache, self.lineage)]
+            names = [self.warehouse.secret_ref.name, self.project_secret, *(each.name if each else None for each in called)]
+            preview_settings.check(self.preview, bool(self.project and self.project.git), *names)
         return self
 
     @model_validator(mode="after")

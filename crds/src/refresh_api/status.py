@@ -71,6 +71,8 @@ class Reason(StrEnum):
     """The marts could not be published; nothing was changed."""
     PUBLISHING_HELD = "PublishingHeld"
     """Skipped: publishing is on hold after a rollback, until a run with mode resume."""
+    NOTIFICATIONS_TESTED = "NotificationsTested"
+    """Skipped: the run only sent a test message through each channel; the message names those that did not accept it."""
     ROLLED_BACK = "RolledBack"
     """The previous version is live again."""
     WAREHOUSE_UNREACHABLE = "WarehouseUnreachable"
@@ -149,6 +151,8 @@ class Trigger(StrEnum):
     """By the schedule."""
     REQUESTED = "Requested"
     """By the annotation requestedAt."""
+    PROJECT_CHANGE = "ProjectChange"
+    """By a new commit of the project, with `project.onProjectChange: Run`."""
     MANUAL = "Manual"
     """By `kubectl create job --from=cronjob/…`."""
     LOCAL = "Local"
@@ -224,7 +228,7 @@ class EndpointStatus(Model):
 class NotificationStatus(Model):
     """Whether one channel could be notified."""
 
-    channel: str = Field(description="Slack channel, or recipients of the mail.")
+    channel: str = Field(description="Slack channel, recipients of the mail, or the kind of channel with its Secret.")
     sent: bool = Field(description="Whether the message was accepted.")
     message: Message | None = Field(default=None, description="Why the message was not accepted.")
 
@@ -277,7 +281,7 @@ class FinishedRun(Model):
     """A finished run."""
 
     id: str = Field(description="Name of the run's Job.")
-    trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
+    trigger: Trigger = Field(description="Scheduled, Requested (by annotation), ProjectChange or Manual (by kubectl create job).")
     generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was created from.")
     outcome: Outcome = Field(description="Succeeded, Warned, Failed or Skipped.")
     reason: Reason = Field(description="Reason in one word.")
@@ -314,7 +318,7 @@ class ActiveRun(Model):
     """An active run: its Job has not ended."""
 
     id: str = Field(description="Name of the run's Job.")
-    trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
+    trigger: Trigger = Field(description="Scheduled, Requested (by annotation), ProjectChange or Manual (by kubectl create job).")
     generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was created from.")
     start_time: Time = Field(description="When its Job was created.")
     mode: str | None = Field(default=None, description="Mode of a requested run: the annotation runMode of its request.")
@@ -362,6 +366,18 @@ class Phase(StrEnum):
 CONDITION_LIST: Final[dict[str, JsonValue]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
+class ProjectCheck(Model):
+    """What the last check for a new commit of the project has found."""
+
+    observed_generation: int = Field(default=-1, description="Generation of the refresh that was checked.")
+    last_check_time: Time | None = Field(default=None, description="When the last check ended.")
+    revision: str | None = Field(default=None, max_length=320, description="Newest revision of the project that a check has seen.")
+    error: Message | None = Field(default=None, description="Why the last check has seen no revision; unset if it has.")
+    handled_revision: str | None = Field(
+        default=None, max_length=320, description="Last revision for which a run was requested, or which a run used without a request."
+    )
+
+
 class OperatorStatus(Model):
     """The part of the status that the operator writes."""
 
@@ -393,6 +409,9 @@ class OperatorStatus(Model):
     scheduled_failures: int = Field(
         default=0, ge=0, description="Failed scheduled runs since the last successful run, or the last annotation resetAt."
     )
+    failing_since: Time | None = Field(
+        default=None, description="When the first failed run ended since the last complete run that succeeded; unset if none has failed."
+    )
     last_handled_reset_at: str | None = Field(default=None, description="Last value of the annotation resetAt that was handled.")
     suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are suspended.")
     suspended_until: Time | None = Field(default=None, description="When scheduled runs resume by themselves; unset if they do not.")
@@ -409,6 +428,9 @@ class OperatorStatus(Model):
         max_length=320,
         description="Revision of the dbt project that the last full run published, with which previews compare; unset without one, or "
         "after a rollback.",
+    )
+    project_check: ProjectCheck | None = Field(
+        default=None, description="Checks for new commits of the project; unset unless spec.project.onProjectChange is Run."
     )
     history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
 
@@ -440,3 +462,10 @@ class TerminationMessage(Model):
     step: str | None = None
     revision: str | None = None
     notified: bool = False
+
+
+class ProjectSeen(Model):
+    """The termination message of a check for a new commit: exactly one of the fields is set."""
+
+    revision: Annotated[str, StringConstraints(max_length=320)] | None = None
+    error: Annotated[str, StringConstraints(max_length=1000)] | None = None

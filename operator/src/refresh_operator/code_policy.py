@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from refresh_api.addresses import allowed_text, is_allowed, matches
+from refresh_api.project import Git, Project
 from refresh_api.reasons import ReadyReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 
@@ -30,10 +31,12 @@ class CodeRules:
     images: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     """In the host of an address, * and ? do not match slashes: a pattern for some hosts must not match paths of others."""
+    sources: tuple[str, ...] = ()
+    """Patterns of sources of Flux, as KIND/NAME."""
 
     def denial(self, spec: RefreshSpec) -> Denial | None:
         """Return why a refresh may not run the image or the project of its spec; None if it may run both."""
-        return self.image_denial(spec.image) or self.project_denial(spec.project.git.url if spec.project else None)
+        return self.image_denial(spec.image) or self.project_denial(spec.project)
 
     def image_denial(self, image: str | None) -> Denial | None:
         """Return why a refresh may not run an image; None if it may, or if it names no image."""
@@ -42,11 +45,20 @@ class CodeRules:
         message = f"image {image} (spec.image) is not allowed by runner.allowedImages of the operator's chart: {allowed_text(self.images)}"
         return Denial(ReadyReason.IMAGE_NOT_ALLOWED, SuspendedReason.IMAGE_NOT_ALLOWED, message)
 
-    def project_denial(self, url: str | None) -> Denial | None:
-        """Return why a refresh may not fetch its project from an address; None if it may, or if it names no address."""
-        if url is None or is_allowed(url, self.urls):
+    def project_denial(self, project: Project | None) -> Denial | None:
+        """Return why a refresh may not fetch its project; None if it may, or if it fetches none."""
+        if project is None:
             return None
-        message = f"{url} (spec.project.git.url) is not allowed by projects.allowedUrls of the operator's chart: {allowed_text(self.urls)}"
+        origin = project.origin
+        if isinstance(origin, Git):
+            what, value, patterns = f"{origin.url} (spec.project.git.url)", "projects.allowedUrls", self.urls
+            is_fine = is_allowed(origin.url, patterns)
+        else:
+            what, value, patterns = f"{origin.url} (spec.project.sourceRef)", "projects.allowedSources", self.sources
+            is_fine = any(matches(origin.url, pattern) for pattern in patterns)
+        if is_fine:
+            return None
+        message = f"{what} is not allowed by {value} of the operator's chart: {allowed_text(patterns)}"
         return Denial(ReadyReason.PROJECT_NOT_ALLOWED, SuspendedReason.PROJECT_NOT_ALLOWED, message)
 
 

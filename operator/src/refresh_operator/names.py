@@ -38,6 +38,11 @@ def requested_job_name(refresh: str, uid: str, token: str) -> str:
     return f"{cronjob_name(refresh)}-{_digest(f'{uid}/{token}', 10)}"
 
 
+def check_job_name(refresh: str, uid: str, slot: str) -> str:
+    """Return the name of the Job that checks a refresh for a new commit of its project."""
+    return f"{cronjob_name(refresh)}-{_digest(f'{uid}/check/{slot}', 10)}"
+
+
 def preview_name(preview: str, uid: str) -> str:
     """Return the name of a preview's Job and permissions. It ends as its schemas do, and differs from that of a deleted preview."""
     return f"{preview[:_PREVIEW_NAME_LENGTH].rstrip('-.')}-{preview_id(uid)}"

@@ -50,8 +50,9 @@ def secret_uses(spec: RefreshSpec) -> dict[str, str]:
     found = {spec.warehouse.secret_ref.name: "spec.warehouse.secretRef"}
     if spec.project_secret:
         found.setdefault(spec.project_secret, "spec.project.git.secretRef")
-    if spec.cache and spec.cache.authorization_secret_ref:
-        found.setdefault(spec.cache.authorization_secret_ref.name, "spec.cache.authorizationSecretRef")
+    for field, part in (("cache", spec.cache), ("lineage", spec.lineage)):
+        if part and part.authorization_secret_ref:
+            found.setdefault(part.authorization_secret_ref.name, f"spec.{field}.authorizationSecretRef")
     for number, each in enumerate(spec.notifications):
         secret = each.channel.secret
         found.setdefault(secret.name, f"spec.notifications[{number}].{secret.field}")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from refresh_api.names import WEBHOOK_ALLOW_HTTP_ENV
-from refresh_api.project import Git, Project
+from refresh_api.project import Git, Project, SourceRef
 from refresh_api.values import duration
 from refresh_operator.code_policy import NO_CODE, CodeRules
 from refresh_operator.errors import SettingsError
@@ -85,9 +85,9 @@ class Settings:
         """Return the image of a refresh's runs: its own if that is allowed. The CronJob of a refresh whose image is not is suspended."""
         return image if image and not self.code_rules.image_denial(image) else self.runner_image
 
-    def git_of(self, project: Project | None) -> Git | None:
+    def origin_of(self, project: Project | None) -> Git | SourceRef | None:
         """Return where a refresh's project is fetched from; None if it is in the image, or may not be fetched: no run starts without it."""
-        return project.git if project and not self.code_rules.project_denial(project.git.url) else None
+        return project.origin if project and not self.code_rules.project_denial(project) else None
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -116,7 +116,9 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         proxies=tuple((name, environment[name]) for name in _PROXIES if environment.get(name)),
         secret_rules=_secret_rules(environment),
         code_rules=CodeRules(
-            images=_split(environment.get("RUNNER_ALLOWED_IMAGES", "")), urls=_split(environment.get("PROJECTS_ALLOWED_URLS", ""))
+            images=_split(environment.get("RUNNER_ALLOWED_IMAGES", "")),
+            urls=_split(environment.get("PROJECTS_ALLOWED_URLS", "")),
+            sources=_split(environment.get("PROJECTS_ALLOWED_SOURCES", "")),
         ),
         package_hub=environment.get("PROJECTS_PACKAGE_HUB", ""),
         notifies=environment.get("NOTIFY", "") != "false",

@@ -28,6 +28,7 @@ def test_a_cluster_that_does_not_answer_is_named_by_helm(helm: Path, tmp_path: P
         Installation(Kubectl(nowhere), str(helm), _IMAGES).uninstall_operator()
 
 
+@pytest.mark.slow
 def test_the_demo_is_removed_by_its_label_and_nothing_else(helm: Path, kubectl: Kubectl) -> None:
     """On an existing cluster a Secret or a Deployment of the same kind is the user's, and so is a release that the demo did not make."""
     theirs = kubectl.within("with-demo")

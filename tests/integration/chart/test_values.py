@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from support.control_plane import HAS_ADMISSION_POLICY
+from support.spec_validation import FULL_SPEC
 
 from .test_chart import CHART, Helm, of_kind, run_helm
 
@@ -194,6 +195,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "a peer by its labels": {"networkPolicy.pageFrom": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "proxy"}}}]},
     "a toleration": {"operator.tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}]},
     "a link": {"links.runUrl": "https://x/{namespace}/{name}/{run}"},
+    "every channel": {"notifications": FULL_SPEC["notifications"]},
     "every field of a spec": {"refreshes.main.spec": {"freshness": {"maxStaleness": "1h"}, "podTemplate": {"metadata": {}}}},
 }
 

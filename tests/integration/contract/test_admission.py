@@ -67,8 +67,22 @@ BAD = {
         manifest(cache={"baseURL": "dashboard-api:8000", "endpoints": ["/a"]}),
         "begins with http:// or https://",
     ),
-    "two channels in one": (manifest(notifications=[{"slack": SLACK, "email": MAIL}]), "name exactly one of slack and email"),
-    "no channel": (manifest(notifications=[{"when": ["Failed"]}]), "name exactly one of slack and email"),
+    "two channels in one": (
+        manifest(notifications=[{"slack": SLACK, "email": MAIL}]),
+        "name exactly one of slack, email, teams, googleChat, pagerDuty, alertmanager and webhook",
+    ),
+    "no channel": (
+        manifest(notifications=[{"when": ["Failed"]}]),
+        "name exactly one of slack, email, teams, googleChat, pagerDuty, alertmanager and webhook",
+    ),
+    "warnings that nothing resolves": (
+        manifest(notifications=[{"pagerDuty": {"routingKeySecretRef": {"name": "pd", "key": "key"}}, "when": ["Failed", "Warned"]}]),
+        "pagerDuty and alertmanager take no Warned",
+    ),
+    "a label that identifies the alert": (
+        manifest(notifications=[{"alertmanager": {"secretRef": {"name": "am"}, "labels": {"refresh": "x"}}}]),
+        "alertname, namespace, refresh and __… are set, or reserved",
+    ),
     "no mail address": (manifest(notifications=[{"email": {**MAIL, "to": ["everybody"]}}]), "write one mail address"),
     "an unknown policy": (manifest(tests={"select": ["tag:P2"], "failurePolicy": "Ignore"}), 'supported values: "Warn", "Fail"'),
     "a refresh after itself": (

@@ -42,8 +42,14 @@ def verdicts(doors: ApiServer, spec: dict[str, Any], name: str = "a") -> tuple[s
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"ref": {"tag": "v1"}}, {"ref": {"commit": "a" * 40}}, {"variables": None, "allow": None, "ttlSecondsAfterFinished": 0}],
-    ids=["the full spec", "a tag", "a commit", "nulls"],
+    [
+        {},
+        {"ref": {"tag": "v1"}},
+        {"ref": {"semver": "^1.2"}},
+        {"ref": {"commit": "a" * 40}},
+        {"variables": None, "allow": None, "ttlSecondsAfterFinished": 0},
+    ],
+    ids=["the full spec", "a tag", "a range of versions", "a commit", "nulls"],
 )
 def test_both_take_it(doors: ApiServer, change: dict[str, Any]):
     """Control of the rejections."""
@@ -51,8 +57,8 @@ def test_both_take_it(doors: ApiServer, change: dict[str, Any]):
 
 
 REFUSED = {
-    "no ref": ({"ref": {}}, "name one of branch, tag and commit"),
-    "two refs": ({"ref": {"branch": "a", "tag": "b"}}, "name one of branch, tag and commit"),
+    "no ref": ({"ref": {}}, "name one of branch, tag, semver and commit"),
+    "two refs": ({"ref": {"branch": "a", "tag": "b"}}, "name one of branch, tag, semver and commit"),
     "another repository": ({"ref": {"branch": "a", "url": "https://evil.example/x"}}, "url"),
     "an option for git": ({"ref": {"branch": "--upload-pack=x"}}, "write the name of a branch or tag"),
     "no refresh": ({"refresh": None}, "refresh"),

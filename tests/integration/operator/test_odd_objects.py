@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -15,6 +12,7 @@ from pydantic_core import from_json
 from refresh_api.objects import unreadable
 from support.operator_harness import Json, OperatorHarness
 from support.page import PageProcess, grant_page_permissions, run_page
+from support.plugin import plugin
 from support.snapshots import sample_spec
 
 LISTS = {f"deep-{levels}": "[" * levels + "]" * levels for levels in (250, 3000, 9000)}
@@ -60,13 +58,6 @@ def odd(like: str) -> str:
 def stalled(operator: OperatorHarness, name: str) -> bool:
     """Return whether the condition Stalled of a refresh is true."""
     return condition(operator, name, "Stalled").get("status") == "True"
-
-
-def plugin(operator: OperatorHarness, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the plugin as users do."""
-    command = [sys.executable, "-m", "refresh_cli", *words, "-n", operator.namespace, f"--kubeconfig={operator.kubectl.kubeconfig}"]
-    environment = {**os.environ, "KUBECTL": operator.kubectl.program}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_control_no_parser_reads_what_the_api_server_sends(operator):
@@ -138,6 +129,7 @@ def test_the_page_shows_malformed_refreshes(operator, page):
     assert page.get("/").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_plugin_shows_malformed_refreshes(operator):
     """Their status is readable, whatever the spec contains."""
     for name in (*ODD, FURTHER[0]):

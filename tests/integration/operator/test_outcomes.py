@@ -101,6 +101,7 @@ def test_an_attempt_that_exceeds_its_deadline(running_operator):
     assert running_operator.wait_for_history("deadline", job)["reason"] == "DeadlineExceeded"
 
 
+@pytest.mark.slow
 def test_failed_attempts_show_during_the_run(running_operator):
     """Exit code 75 makes the Job controller create another pod, which is told how often the run has failed."""
     job = requested(running_operator, "attempts", retries=1)
@@ -135,6 +136,7 @@ def test_failed_attempts_show_during_the_run(running_operator):
     assert (run["reason"], run["attempts"]) == ("WarehouseUnreachable", 2)
 
 
+@pytest.mark.slow
 def test_an_interruption_does_not_count_as_an_attempt(running_operator):
     """After exit code 143, the failure count of the next pod is unchanged."""
     job = requested(running_operator, "drain", retries=0)

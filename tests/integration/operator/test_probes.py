@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import httpx
 import psutil
+import pytest
 
 from cluster.ports import free_port
 from refresh_operator.kube.store import Store
@@ -34,6 +35,7 @@ def is_ended(one: socket.socket) -> bool:
     return taken < SIZE
 
 
+@pytest.mark.slow
 async def test_slow_scrapes_are_limited_and_closed():
     """64 connections that read nothing of 4 MB. Probes respond meanwhile, and a normal scrape works afterwards."""
     port = free_port()

@@ -42,6 +42,7 @@ def test_it_responds_to_probes_and_stops_quickly(fresh_operator):
     assert not alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["nothing", "the other namespace", "the whole cluster"])
 def test_it_watches_only_the_configured_namespaces(create_operator, told):
     """One, the other or both of two namespaces, with permissions for just those."""

@@ -168,6 +168,7 @@ def test_of_twenty_requests_in_a_second_the_last_one_runs(running_operator):
     assert len(running_operator.jobs("many")) <= 2
 
 
+@pytest.mark.slow
 def test_a_runner_without_heartbeats_fails_its_run(running_operator):
     """Its pod is still Running. While heartbeats arrive, the run continues: that is the control."""
     running_operator.create_refresh("hung", token="one", retries=0)

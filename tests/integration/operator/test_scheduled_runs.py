@@ -84,6 +84,7 @@ def minute(create_operator) -> Minute:
     return Minute(awake, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["suspended", "edited"])
 def test_a_resume_or_edit_starts_no_run_for_a_past_time(minute, change):
     """There are two controls: the same change of a CronJob without an operator started a run, and a refresh that was due ran."""

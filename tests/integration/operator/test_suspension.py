@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from refresh_api.model import time_text
 
 
@@ -9,6 +11,7 @@ def suspended(operator, name: str) -> bool:
     return bool(operator.cronjob(name)["spec"]["suspend"])
 
 
+@pytest.mark.slow
 def test_suspenduntil_ends_by_itself(running_operator):
     """The CronJob resumes too, and the spec is not changed."""
     until = time_text(datetime.now(UTC) + timedelta(seconds=15))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 from cluster.ports import free_port
 from support.operator_harness import OperatorHarness
@@ -32,6 +33,7 @@ def refusal(of: OperatorHarness, holder: OperatorHarness, namespace: str) -> tup
     return "OtherOperator", text
 
 
+@pytest.mark.slow
 def test_a_second_release_leaves_refreshes_to_the_first_until_that_is_gone(create_operator):
     """Both would replace the CronJob in turn with their own settings. The control: the second release acts later."""
     endpoint = f"http://127.0.0.1:{free_port()}"
@@ -62,6 +64,7 @@ def test_a_second_release_leaves_refreshes_to_the_first_until_that_is_gone(creat
     assert image(first, "shared") == "refresh-runner:second"
 
 
+@pytest.mark.slow
 def test_a_cluster_wide_release_yields_a_namespace_to_one_that_lists_it(create_operator):
     """Whichever was installed first. The control: the cluster-wide release acts before that."""
     wide = create_operator("watch.clusterWide=true", WATCH_CLUSTER_WIDE="true", **QUICK)

@@ -32,7 +32,14 @@ def test_the_full_spec_has_every_field():
     """Add a new field to support/spec_validation.py, which has only one of fields that exclude each other."""
     assert schema_paths(structural(RefreshSpec)) - value_paths(FULL_SPEC) == {
         "cache.version.field",
+        "project.sourceRef",
+        "project.sourceRef.kind",
+        "project.sourceRef.name",
+        "project.sourceRef.path",
+        "project.sourceRef.packages",
+        "project.sourceRef.timeout",
         "project.git.ref.tag",
+        "project.git.ref.semver",
         "project.git.ref.commit",
     }
 

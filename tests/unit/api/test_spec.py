@@ -58,7 +58,7 @@ def test_a_spec_survives_being_written_and_read():
         ({"validation": {"marts": [{"relation": "a.b"}, {"relation": "a.b"}]}}, "validation.marts", "'a.b' is used twice"),
         ({"resources": {"limits": {"memory": "4GB"}}}, "resources.limits.memory", "write a quantity"),
         ({"resources": {"requests": {"memory": "8Gi"}, "limits": {"memory": "4Gi"}}}, "resources", "must not exceed"),
-        ({"notifications": [{}]}, "notifications.0", "exactly one of slack and email"),
+        ({"notifications": [{}]}, "notifications.0", "exactly one of slack, email, teams"),
         ({"cache": {"baseURL": "dashboard-api:8000", "endpoints": ["/"]}}, "cache.baseURL", "http://"),
     ],
 )

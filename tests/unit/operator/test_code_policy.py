@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from refresh_api.project import Git, Project, SourceKind, SourceRef
 from refresh_api.spec import RefreshSpec
-from refresh_operator.code_policy import NO_CODE, CodeRules
+from refresh_operator.code_policy import NO_CODE, CodeRules, Denial
 from refresh_operator.reconcile.decision import Decision, decide
 from support.snapshots import NOW, SETTINGS, build_refresh, build_snapshot, condition_of
 
@@ -40,6 +41,11 @@ def test_no_image_is_allowed_by_default() -> None:
     assert denial.message.endswith("of the operator's chart: it allows none")
 
 
+def denied(rules: CodeRules, url: str | None) -> Denial | None:
+    """Return why a project from this address is denied. The operator compares any text with its patterns."""
+    return rules.project_denial(Project(git=Git.model_construct(url=url)) if url else None)
+
+
 URLS = CodeRules(urls=("https://git.example.org/data/*", "ssh://git@git.example.org:22/velos-?.git", "https://*.example.com/x/*"))
 
 
@@ -56,7 +62,7 @@ URLS = CodeRules(urls=("https://git.example.org/data/*", "ssh://git@git.example.
 )
 def test_a_project_whose_address_a_pattern_matches_is_allowed(url: str | None) -> None:
     """Without one, the project is that of the image."""
-    assert URLS.project_denial(url) is None
+    assert denied(URLS, url) is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ def test_a_project_whose_address_a_pattern_matches_is_allowed(url: str | None) -
 )
 def test_another_address_is_denied_with_the_patterns(url: str) -> None:
     """A pattern is for the whole address. In the host a wildcard ends at a slash, so that the path of another host does not match."""
-    denial = URLS.project_denial(url)
+    denial = denied(URLS, url)
     assert denial
     assert (denial.ready, denial.suspended) == ("ProjectNotAllowed", "ProjectNotAllowed")
     assert denial.message == (
@@ -89,19 +95,19 @@ def test_another_address_is_denied_with_the_patterns(url: str) -> None:
 @pytest.mark.parametrize("pattern", ["*", "https://*", "https://git.example.org*", "*/*"])
 def test_a_pattern_without_a_path_allows_nothing(pattern: str) -> None:
     """The chart refuses these; `https://git.example.org*` would otherwise allow git.example.org.evil.example."""
-    assert CodeRules(urls=(pattern,)).project_denial("https://git.example.org/data/velos.git")
+    assert denied(CodeRules(urls=(pattern,)), "https://git.example.org/data/velos.git")
 
 
 def test_brackets_of_an_address_are_no_wildcards() -> None:
     """Of an IPv6 address; a class of letters would allow other hosts."""
     rules = CodeRules(urls=("https://[2001:db8::1]/*",))
-    assert rules.project_denial("https://[2001:db8::1]/velos") is None
-    assert rules.project_denial("https://d/velos")
+    assert denied(rules, "https://[2001:db8::1]/velos") is None
+    assert denied(rules, "https://d/velos")
 
 
 def test_no_project_is_allowed_by_default() -> None:
     """An operator that knows nothing of projects fetches none."""
-    denial = NO_CODE.project_denial("https://git.example.org/data/velos.git")
+    denial = denied(NO_CODE, "https://git.example.org/data/velos.git")
     assert denial
     assert denial.message.endswith("of the operator's chart: it allows none")
 
@@ -143,3 +149,22 @@ def test_a_refresh_with_a_denied_image_is_stalled_and_starts_nothing() -> None:
     assert condition_of(decision.status, "Ready") == ("False", "ImageNotAllowed", denial.message)
     assert condition_of(decision.status, "Stalled")[0] == "True"
     assert condition_of(decision.status, "Suspended")[:2] == ("True", "ImageNotAllowed")
+
+
+def of_source(kind: SourceKind, name: str) -> Project:
+    return Project(source_ref=SourceRef(kind=kind, name=name))
+
+
+def test_a_source_is_allowed_by_its_kind_and_name() -> None:
+    """None by default. Patterns of addresses do not count for sources, nor the other way round."""
+    rules = CodeRules(sources=("GitRepository/velos-*", "Bucket/*"))
+    assert rules.project_denial(of_source(SourceKind.GIT_REPOSITORY, "velos-dbt")) is None
+    assert rules.project_denial(of_source(SourceKind.BUCKET, "any")) is None
+    denial = rules.project_denial(of_source(SourceKind.OCI_REPOSITORY, "velos-dbt"))
+    assert denial
+    assert denial.message == (
+        "OCIRepository/velos-dbt (spec.project.sourceRef) is not allowed by projects.allowedSources of the operator's chart:"
+        " allowed are GitRepository/velos-*, Bucket/*"
+    )
+    assert NO_CODE.project_denial(of_source(SourceKind.GIT_REPOSITORY, "velos-dbt"))
+    assert CodeRules(urls=("https://*/*", "*")).project_denial(of_source(SourceKind.GIT_REPOSITORY, "velos-dbt"))

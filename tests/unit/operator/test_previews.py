@@ -92,7 +92,7 @@ def test_only_the_containers_that_fetch_have_the_secret_of_the_repository():
         assert container["args"] == ["fetch"]
         assert secrets_of(pod, container) == {"/run/refresh/secrets/repository": "repository"}
     refs = [request_of(container).spec.project for container in (change, base)]
-    assert [each.git.ref.label for each in refs if each] == ["branch fix", "commit " + "6e27e9a9" * 5]
+    assert [each.git.ref.label for each in refs if each and each.git] == ["branch fix", "commit " + "6e27e9a9" * 5]
     mounts = {mount["mountPath"]: mount for mount in runner["volumeMounts"]}
     assert mounts["/run/refresh/project"] == {"name": "project", "mountPath": "/run/refresh/project", "readOnly": True}
     assert mounts["/run/refresh/base"] == {"name": "base", "mountPath": "/run/refresh/base", "readOnly": True}

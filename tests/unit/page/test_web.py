@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import httpx
 import pytest
@@ -192,3 +193,61 @@ async def test_refreshes_are_shown_100_per_page_and_can_be_searched():
     first, last, found = (await get(store, "/")).text, (await get(store, "/?page=3")).text, (await get(store, "/?q=R-77")).text
     assert first.index("r-777") < first.index("r-600")
     assert [text.count('<tr role="row" id=') for text in (first, last, found)] == [100, 51, 10]
+
+
+BADGE = "/refreshes/default/phase2/badge.svg"
+
+
+def words_of(answer: httpx.Response) -> str:
+    """The words of a badge, which is well-formed XML without scripts, styles and links."""
+    picture = ElementTree.fromstring(answer.content)
+    assert {each.tag.rpartition("}")[2] for each in picture.iter()} == {"svg", "title", "rect", "path", "g", "text"}
+    assert not any(name.startswith("on") or name.endswith("href") or name == "style" for each in picture.iter() for name in each.attrib)
+    title = picture.find("{http://www.w3.org/2000/svg}title")
+    assert title is not None
+    return title.text or ""
+
+
+@pytest.mark.parametrize(
+    ("refresh", "words", "colour"),
+    [
+        (phase2("SSS"), "Phase 2: ✓ Fresh · loaded 12 min ago", "#1a7f37"),
+        (phase2(), "Phase 2: ✗ Stale · became stale ", "#cf222e"),
+        (build_refresh("phase2", NOW, []), "Phase 2: – No data yet", "#59636e"),
+    ],
+)
+async def test_a_badge_says_whether_the_data_is_fresh(refresh, words, colour):
+    """By words, a sign and a colour, so that nobody depends on the colour."""
+    answer = await get(store_of(refresh), BADGE)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert words_of(answer).startswith(words), answer.text
+    assert f'fill="{colour}"' in answer.text
+
+
+async def test_a_badge_can_be_shown_by_other_sites_and_a_page_cannot():
+    """A wiki embeds the picture. Its age is bounded, and proxies do not share it between readers."""
+    store = store_of(phase2())
+    badge, page = await get(store, BADGE), await get(store, "/refreshes/default/phase2")
+    assert badge.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert badge.headers["cache-control"] == "private, max-age=60"
+    assert page.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+async def test_a_badge_claims_nothing_that_is_not_known():
+    """It has no banner. A refresh that does not exist has a badge, too: a broken picture would say less."""
+    store = store_of(phase2("SSS"))
+    gone = await get(store, BADGE.replace("phase2", "gone"))
+    assert (gone.status_code, words_of(gone)) == (404, "gone: – Not known")
+    store.mark_unreachable("", NOW - timedelta(minutes=5), "refused")
+    away = await get(store, BADGE)
+    assert (away.status_code, words_of(away)) == (503, "Phase 2: – Not known")
+
+
+async def test_a_badge_is_in_the_readers_language_and_escapes_titles():
+    """A title of 80 characters does not fill a wiki's line."""
+    french = await get(store_of(phase2("SSS")), BADGE, accept_language="fr")
+    assert (words_of(french), french.headers["content-language"]) == ("Phase 2: ✓ À jour · chargées il y a 12 min", "fr")
+    hostile = build_refresh("phase2", NOW, [], spec={"displayName": HOSTILE[:60] + "x" * 20})
+    answer = await get(store_of(hostile), BADGE)
+    assert "<script" not in answer.text
+    assert len(words_of(answer).partition(": ")[0]) <= 60

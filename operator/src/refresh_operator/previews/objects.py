@@ -63,7 +63,7 @@ def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: R
     ValueError for invalid variables.
     """
     settings, project = spec.preview, spec.project
-    if settings is None or project is None:
+    if settings is None or project is None or project.git is None:
         raise ValueError("the refresh has no previews")
     of_preview = spec.model_copy(
         update={
@@ -171,9 +171,10 @@ def _repository_mounts(secret: SecretRef | None) -> list[Json]:
 
 
 def _git(request: RunRequest) -> Git:
-    if request.spec.project is None:
-        raise ValueError("the run request has no project")
-    return request.spec.project.git
+    project = request.spec.project
+    if project is None or project.git is None:
+        raise ValueError("the run request has no repository")
+    return project.git
 
 
 def _labels(preview: Preview, refresh: Refresh) -> Json:

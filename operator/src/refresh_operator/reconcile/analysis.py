@@ -7,8 +7,9 @@ from refresh_api.reasons import ReadyReason
 from refresh_api.status import OperatorStatus
 from refresh_operator.reconcile.managed_objects import is_owned
 from refresh_operator.runs.missed_runs import evaluate_missed_runs
+from refresh_operator.runs.project_checks import handle_project
 from refresh_operator.runs.requests import handle_cancel, handle_request
-from refresh_operator.runs.runs import Timeouts, active_runs, ended_runs, timeouts_due
+from refresh_operator.runs.runs import Timeouts, active_runs, ended_runs, newest_first, timeouts_due
 from refresh_operator.runs.suspension import scheduled_failures, suspension_of
 from refresh_operator.settings import Settings
 from refresh_operator.state.kube_types import metadata_of
@@ -30,15 +31,21 @@ def analyse(snapshot: Snapshot, settings: Settings, timeouts: Timeouts, now: dat
     ended = ended_runs(snapshot, timeouts, now, cancellation.ended)
     active = active_runs(snapshot, ended)
     failures = scheduled_failures(snapshot.refresh, ended)
+    request = handle_request(snapshot, settings, problem, active, cancellation.withdrawn)
+    suspension = suspension_of(snapshot, failures, now)
+    finished = newest_first([*(each.run for each in ended), *snapshot.refresh.status.history])
+    # a requested run takes the newest commit, too
+    is_held = bool(problem or suspension or request.job or request.handled != snapshot.refresh.requested)
     return Analysis(
         problem=problem,
         ended=ended,
         active=active,
-        request=handle_request(snapshot, settings, problem, active, cancellation.withdrawn),
+        request=request,
+        project=handle_project(snapshot, settings, active, finished, now, is_held=is_held),
         cancellation=cancellation,
         missed=evaluate_missed_runs(snapshot, now),
         failures=failures,
-        suspension=suspension_of(snapshot, failures, now),
+        suspension=suspension,
     )
 
 
@@ -78,7 +85,7 @@ def requeue_after(
 
 def _due(snapshot: Snapshot, analysis: Analysis, status: OperatorStatus, timeouts: Timeouts, now: datetime) -> Iterator[timedelta]:
     """Yield the time from now of each event that an analysis waits for; negative if it is past."""
-    times = (status.next_schedule_time, status.suspended_until, analysis.missed.next_due)
+    times = (status.next_schedule_time, status.suspended_until, analysis.missed.next_due, analysis.project.next_due)
     yield from (each - now for each in times if each)
     if (stale := stale_after(snapshot.refresh, status, now)) is not None:
         yield stale

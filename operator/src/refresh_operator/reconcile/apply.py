@@ -43,9 +43,10 @@ class Applier:
         for each in decision.replace:
             returned |= await self._replace(namespace, each, now)
         if decision.create_job:
-            self._store.put(JOBS, await self._client.create(JOBS.path(namespace), decision.create_job))
-            job = mapping(decision.create_job["metadata"])["name"]
+            job = await self._create_job(namespace, decision.create_job)
             log.info("created Job %s", job, extra={"run": job})
+        if decision.create_check:
+            await self._create_job(namespace, decision.create_check)
         for job in decision.adopt_jobs:
             await self._adopt(refresh, job)
         if decision.status:
@@ -107,6 +108,10 @@ class Applier:
             await self._client.create(EVENTS.path(meta.namespace), body)
         except Conflict:
             return  # already posted
+
+    async def _create_job(self, namespace: str, item: Json) -> str:
+        self._store.put(JOBS, await self._client.create(JOBS.path(namespace), item))
+        return str(mapping(item["metadata"])["name"])
 
     async def _create(self, ref: Ref, kind: Kind, item: Json) -> None:
         try:

@@ -5,24 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from refresh_api.objects import Json
-from refresh_api.status import OperatorStatus, Outcome
+from refresh_api.status import OperatorStatus
 from refresh_api.values import duration
 from refresh_operator.reconcile.analysis import analyse, requeue_after
 from refresh_operator.reconcile.lifecycle import JobLifecycle
 from refresh_operator.reconcile.managed_objects import Replacement, changed_defaults, drifted, plan_objects
-from refresh_operator.runs.runs import EndedRun, Timeouts
+from refresh_operator.runs.notices import Notice, notices
+from refresh_operator.runs.runs import Timeouts
 from refresh_operator.settings import Settings
 from refresh_operator.specs.cronjob import managed_objects
 from refresh_operator.specs.diff import Difference
 from refresh_operator.state.refresh import InvalidSpec
 from refresh_operator.state.snapshot import Snapshot
-from refresh_operator.status.events import Event, defaults_event, drift_event, events_of
+from refresh_operator.status.events import Event, defaults_event, drift_event, events_of, project_event
 from refresh_operator.status.status import Analysis, new_status
 
 _START_TIMEOUT = timedelta(minutes=5)
 """Start timeout of runs whose refresh has an invalid spec."""
-_NOTIFY_WITHIN = timedelta(days=1)
-"""No notifications are sent for runs that failed longer ago than this."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,9 @@ class Decision:
     create: tuple[Json, ...] = ()
     replace: tuple[Replacement, ...] = ()
     create_job: Json | None = None
+    """The Job of a requested run."""
+    create_check: Json | None = None
+    """The Job that checks for a new commit of the project."""
     status: OperatorStatus | None = None
     """The status to write, or None if it has not changed."""
     adopt_jobs: tuple[str, ...] = ()
@@ -40,8 +42,8 @@ class Decision:
     events: tuple[Event, ...] = ()
     drifted_kinds: tuple[str, ...] = ()
     """Kinds of the objects that somebody edited or deleted."""
-    notifications: tuple[EndedRun, ...] = ()
-    """Failed runs for which to send notifications."""
+    notifications: tuple[Notice, ...] = ()
+    """Runs for which to send notifications."""
     requeue_after: timedelta = timedelta(minutes=5)
 
 
@@ -66,21 +68,23 @@ def decide(snapshot: Snapshot, settings: Settings, now: datetime, tolerated: fro
     drifts = drifted(refresh, create, replace)
     followed = [(each.item, fields) for each in replace if (fields := changed_defaults(snapshot, each))]
     # the operator's own writes cause no watch event: the next reconciliation observes their consequences
-    is_changed = bool(create or analysis.request.job)
+    is_changed = bool(create or analysis.request.job or analysis.project.run or analysis.project.job)
     return Decision(
         create=create,
         replace=replace,
-        create_job=analysis.request.job,
+        create_job=analysis.request.job or analysis.project.run,
+        create_check=analysis.project.job,
         status=None if status == refresh.status else status,
         adopt_jobs=jobs.to_adopt(),
-        delete_jobs=jobs.to_delete(analysis.ended),
+        delete_jobs=(*jobs.to_delete(analysis.ended), *analysis.project.delete),
         events=(
             *(drift_event(item, found) for item, found in drifts),
             *(defaults_event(*each) for each in followed),
+            *_project_events(analysis),
             *events_of(refresh.status, status, analysis.ended, analysis.missed.runs, now),
         ),
         drifted_kinds=tuple(str(item["kind"]) for item, _ in drifts),
-        notifications=tuple(each for each in analysis.ended if spec and spec.notifications and _is_to_notify(each, now)),
+        notifications=tuple(notices(refresh.status.failing_since, analysis.ended, now)) if spec and spec.notifications else (),
         requeue_after=timedelta(0) if is_changed else requeue_after(snapshot, analysis, status, timeouts, settings, now),
     )
 
@@ -94,5 +98,6 @@ def _wanted(snapshot: Snapshot, settings: Settings, analysis: Analysis) -> tuple
     return managed_objects(refresh, refresh.spec, settings, suspended=analysis.suspension is not None, withheld=withheld)
 
 
-def _is_to_notify(ended: EndedRun, now: datetime) -> bool:
-    return ended.run.outcome is Outcome.FAILED and not ended.notified and now - ended.run.completion_time < _NOTIFY_WITHIN
+def _project_events(analysis: Analysis) -> tuple[Event, ...]:
+    run, check = analysis.project.requested, analysis.project.check
+    return (project_event(check.handled_revision, run),) if run and check and check.handled_revision else ()

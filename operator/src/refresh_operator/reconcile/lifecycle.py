@@ -1,11 +1,10 @@
 """The lifecycle of a refresh's Jobs after their creation: which Jobs the refresh adopts, and which the operator deletes; pure."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from refresh_operator.runs.runs import EndedRun
 from refresh_operator.specs.cronjob import HISTORY_LIMIT
-from refresh_operator.state.kube_types import Job
+from refresh_operator.state.kube_types import job_names
 from refresh_operator.state.snapshot import Snapshot
 
 
@@ -19,7 +18,7 @@ class JobLifecycle:
         """Return the active Jobs that only the CronJob owns, and that would be deleted with it."""
         uid = self.snapshot.refresh.metadata.uid
         active = (job for job in self.snapshot.jobs if job.is_active)
-        return _names(job for job in active if all(owner.uid != uid for owner in job.metadata.owner_references))
+        return job_names(job for job in active if not job.is_owned_by(uid))
 
     def to_delete(self, ended: tuple[EndedRun, ...]) -> tuple[str, ...]:
         """Return the Jobs to delete."""
@@ -31,12 +30,12 @@ class JobLifecycle:
         In a terminating namespace they block its deletion: Kubernetes keeps the pod of a Job that has attempts left, but creates no new
         pod.
         """
-        return _names(job for job in self.snapshot.jobs if job.is_active)
+        return job_names(job for job in (*self.snapshot.jobs, *self.snapshot.checks) if job.is_active)
 
     def _failed(self, ended: tuple[EndedRun, ...]) -> tuple[str, ...]:
         """Active Jobs whose run is recorded as ended, including those whose deletion failed earlier."""
         over = {each.run.id for each in ended if each.delete_job} | {run.id for run in self.snapshot.refresh.status.history}
-        return _names(job for job in self.snapshot.jobs if job.metadata.name in over and job.is_active)
+        return job_names(job for job in self.snapshot.jobs if job.metadata.name in over and job.is_active)
 
     def _expired(self) -> tuple[str, ...]:
         """Finished Jobs beyond the history limit whose CronJob no longer exists, and so cannot delete them."""
@@ -44,14 +43,10 @@ class JobLifecycle:
         orphans = [job for job in self.snapshot.jobs if job.end and not any(owner.controller for owner in job.metadata.owner_references)]
         orphans = [job for job in orphans if job.metadata.name in recorded and not job.metadata.deletion_timestamp]
         newest_first = sorted(orphans, key=lambda job: job.metadata.creation_timestamp, reverse=True)
-        return _names(iter(newest_first[HISTORY_LIMIT:]))
+        return job_names(newest_first[HISTORY_LIMIT:])
 
     def _of_previous_owner(self) -> tuple[str, ...]:
         """Active Jobs of a deleted refresh of the same name. Jobs newer than this refresh are kept, in case the snapshot is outdated."""
         created = self.snapshot.refresh.metadata.creation_timestamp
         jobs = self.snapshot.previous_owner_jobs
-        return _names(job for job in jobs if job.is_active and job.metadata.creation_timestamp <= created)
-
-
-def _names(jobs: Iterator[Job]) -> tuple[str, ...]:
-    return tuple(job.metadata.name for job in jobs)
+        return job_names(job for job in jobs if job.is_active and job.metadata.creation_timestamp <= created)

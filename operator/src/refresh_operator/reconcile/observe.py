@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from refresh_api import names
 from refresh_api.objects import Json
+from refresh_api.project import SOURCES_GROUP, OnProjectChange
 from refresh_api.spec import RefreshSpec
 from refresh_operator.code_policy import CodeRules
-from refresh_operator.errors import NotFound, PreviewsInstalled, Unreadable
+from refresh_operator.errors import Forbidden, NotFound, PreviewsInstalled, Unreadable
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import (
     CRONJOBS,
@@ -33,7 +34,7 @@ from refresh_operator.names import Ref, cronjob_name, rbac_name
 from refresh_operator.secret_policy import SecretRules, secret_uses
 from refresh_operator.state.kube_types import Job, Pod, mapping, parse_object
 from refresh_operator.state.refresh import InvalidSpec, Refresh, parse_refresh
-from refresh_operator.state.snapshot import Pause, Snapshot
+from refresh_operator.state.snapshot import Pause, Snapshot, SourceSeen
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,8 @@ class Observer:
         labelled = [parse_object(Job, item) for item in self._store.by_refresh(JOBS, refresh.ref)]
         uid = refresh.metadata.uid
         jobs = tuple(job for job in labelled if job.refresh_uid == uid)
-        pods = tuple(parse_object(Pod, item) for item in self._store.by_refresh(PODS, refresh.ref)) if jobs else ()
+        checks = tuple(job for job in labelled if names.CHECK_LABEL in job.metadata.labels and job.is_owned_by(uid))
+        pods = tuple(parse_object(Pod, item) for item in self._store.by_refresh(PODS, refresh.ref)) if jobs or checks else ()
         denied, missing = await self._secret_problems(refresh)
         terminating = any(pod.metadata.deletion_timestamp for pod in pods) and await self._is_terminating(refresh.ref.namespace)
         return Snapshot(
@@ -119,6 +121,8 @@ class Observer:
             objects=objects,
             jobs=jobs,
             previous_owner_jobs=tuple(job for job in labelled if job.refresh_uid not in (uid, None)),
+            checks=checks,
+            source=await self._source(refresh),
             pods=pods,
             heartbeat_age=heartbeat_age,
             missing_secrets=missing,
@@ -127,6 +131,29 @@ class Observer:
             denied_secrets=denied,
             denied_code=None if isinstance(refresh.spec, InvalidSpec) else self.code.denial(refresh.spec),
         )
+
+    async def _source(self, refresh: Refresh) -> SourceSeen | None:
+        """Return the artifact of the refresh's source; None unless a new one is to start a run. There is no watch: RBAC allows get only."""
+        project = None if isinstance(refresh.spec, InvalidSpec) else refresh.spec.project
+        if project is None or project.on_project_change is not OnProjectChange.RUN or self.code.project_denial(project):
+            return None
+        reference = project.source_ref
+        if reference is None:
+            return None
+        kind = Kind(reference.kind, f"apis/{SOURCES_GROUP}/v1", reference.kind.plural)
+        try:
+            found = await self._find(kind, refresh.ref.namespace, reference.name)
+        except Forbidden as error:
+            return SourceSeen(error=f"the operator may not read {reference.url}: {error}")
+        if found is None:
+            return SourceSeen(error=f"{reference.url} does not exist (see spec.project.sourceRef)")
+        artifact = mapping(mapping(found.get("status")).get("artifact"))
+        revision = artifact.get("revision")
+        if not isinstance(revision, str) or not revision:
+            return SourceSeen(
+                error=f"{reference.url} has no artifact yet (see: kubectl describe -n {refresh.ref.namespace} {reference.url})"
+            )
+        return SourceSeen(revision, str(artifact.get("lastUpdateTime") or ""))
 
     async def denied_secrets(self, refresh: Refresh, spec: RefreshSpec) -> dict[str, str]:
         """Return the Secrets that a refresh names but may not use, each with the reason."""

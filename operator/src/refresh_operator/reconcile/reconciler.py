@@ -18,7 +18,7 @@ from refresh_operator.observability.logs import log_context
 from refresh_operator.observability.metrics import OperatorMetrics
 from refresh_operator.reconcile.apply import Applier
 from refresh_operator.reconcile.decision import Decision, decide
-from refresh_operator.reconcile.notifications import notify_failed_run
+from refresh_operator.reconcile.notifications import notify_people
 from refresh_operator.reconcile.observe import Observer
 from refresh_operator.runs.heartbeats import Heartbeats
 from refresh_operator.settings import Settings
@@ -173,6 +173,6 @@ async def _notify(refresh: Refresh, decision: Decision, services: Services) -> N
     """Send notifications after the status is written. If the operator stops in between, none is sent, rather than the same one twice."""
     if isinstance(refresh.spec, InvalidSpec) or not services.settings.notifies:
         return
-    for ended in decision.notifications:
-        for event in await notify_failed_run(services.observer, refresh, refresh.spec, ended.run, services.settings):
+    for notice in decision.notifications:
+        for event in await notify_people(services.observer, refresh, refresh.spec, notice, services.settings):
             await services.applier.post_event(refresh, event, services.clock())

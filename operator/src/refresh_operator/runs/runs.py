@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from refresh_api.names import GENERATION_ANNOTATION, REQUEST_ANNOTATION, RUN_VARS_LENGTH
+from refresh_api.names import GENERATION_ANNOTATION, PROJECT_ANNOTATION, REQUEST_ANNOTATION, RUN_VARS_LENGTH
 from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, Reason, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
 from refresh_operator.runs.outcome import (
@@ -53,10 +53,17 @@ class Timeouts:
     """Time for the next heartbeat of a runner whose pod is Running."""
 
 
+def newest_first(runs: list[FinishedRun]) -> list[FinishedRun]:
+    """Return finished runs, the last one first."""
+    return sorted(runs, key=lambda run: run.completion_time, reverse=True)
+
+
 def trigger_of(job: Job) -> Trigger:
     """Return the trigger of a run."""
     if REQUEST_ANNOTATION in job.metadata.annotations:
         return Trigger.REQUESTED
+    if PROJECT_ANNOTATION in job.metadata.annotations:
+        return Trigger.PROJECT_CHANGE
     return Trigger.MANUAL if _BY_KUBECTL in job.metadata.annotations else Trigger.SCHEDULED
 
 
@@ -68,7 +75,7 @@ def active_runs(snapshot: Snapshot, ended: tuple[EndedRun, ...]) -> list[ActiveR
         ActiveRun(
             id=job.metadata.name,
             trigger=trigger_of(job),
-            generation=_generation(job),
+            generation=generation_of(job),
             start_time=job.metadata.creation_timestamp,
             mode=(parameters := _parameters(job)).mode,
             vars=parameters.vars,
@@ -112,7 +119,7 @@ def _finished_run(snapshot: Snapshot, job: Job, result: RunResult, end: datetime
     return FinishedRun(
         id=job.metadata.name,
         trigger=trigger_of(job),
-        generation=_generation(job),
+        generation=generation_of(job),
         outcome=result.outcome,
         reason=result.reason,
         message=clip(result.message) or None,
@@ -236,6 +243,6 @@ def _parameters(job: Job) -> RunParameters:
     return replace(parameters, vars=clip(parameters.vars, RUN_VARS_LENGTH)) if parameters.vars else parameters
 
 
-def _generation(job: Job) -> int | None:
+def generation_of(job: Job) -> int | None:
     text = job.metadata.annotations.get(GENERATION_ANNOTATION, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from refresh_api.objects import Json
+from refresh_api.project import SourceRef
 from refresh_api.spec import RefreshSpec
 from refresh_operator.names import cronjob_name
 from refresh_operator.settings import Settings
@@ -26,7 +27,9 @@ def managed_objects(
     refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS
 ) -> tuple[Json, ...]:
     """Return all objects that are kept up to date for a refresh, in the order of their creation. Secrets in `withheld` are not mounted."""
-    return (*rbac(refresh), cronjob(refresh, spec, settings, suspended=suspended, withheld=withheld))
+    origin = settings.origin_of(spec.project)
+    source = origin if isinstance(origin, SourceRef) else None
+    return (*rbac(refresh, source), cronjob(refresh, spec, settings, suspended=suspended, withheld=withheld))
 
 
 def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS) -> Json:

@@ -23,12 +23,15 @@ MAX_BACKOFF: Final = timedelta(minutes=6)
 """Maximum delay of the Job controller before another attempt."""
 
 
-def requested_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob: Metadata, token: str) -> Json:
-    """Return the Job for one request.
+def requested_job(
+    refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob: Metadata, token: str, revision: str | None = None
+) -> Json:
+    """Return the Job for one request: by an annotation, with its parameters, or by a new revision of the project.
 
     It is owned by the CronJob, which limits the history, and by the refresh, so that it survives the CronJob.
     """
-    parameters = refresh.parameters
+    parameters = NO_PARAMETERS if revision else refresh.parameters
+    cause: Json = {api.PROJECT_ANNOTATION: revision} if revision else {api.REQUEST_ANNOTATION: token}
     controller: Json = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -44,7 +47,7 @@ def requested_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronj
             "name": requested_job_name(refresh.metadata.name, refresh.metadata.uid, token),
             "namespace": refresh.metadata.namespace,
             "labels": labels(refresh),
-            "annotations": {**run_annotations(refresh), api.REQUEST_ANNOTATION: token, **parameters.annotations},
+            "annotations": {**run_annotations(refresh), **cause, **parameters.annotations},
             "ownerReferences": [controller, additional_owner(refresh)],
         },
         "spec": job_spec(refresh, spec, settings, parameters),
@@ -59,9 +62,9 @@ def job_spec(
     withheld: frozenset[str] = NO_SECRETS,
 ) -> Json:
     """Return the spec of a Job. Its deadline allows for all attempts and the delays between them."""
-    git = settings.git_of(spec.project)
-    containers = (api.RUNNER_CONTAINER, *([api.PROJECT_CONTAINER] if git else []))
-    attempt = duration(spec.timeout) + REPORT_TIME + (duration(git.timeout) if git else timedelta())
+    origin = settings.origin_of(spec.project)
+    containers = (api.RUNNER_CONTAINER, *([api.PROJECT_CONTAINER] if origin else []))
+    attempt = duration(spec.timeout) + REPORT_TIME + (duration(origin.timeout) if origin else timedelta())
     whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * MAX_BACKOFF
     return {
         # only pods of an Indexed Job get the number of earlier failures

@@ -12,7 +12,7 @@ from refresh_api import names as api
 from refresh_api.objects import Json
 from refresh_api.placement import Affinity, Toleration
 from refresh_api.pod_template import PodTemplate
-from refresh_api.project import Git
+from refresh_api.project import Git, SourceRef
 from refresh_api.resources import Resources
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import quantity
@@ -47,12 +47,12 @@ def pod_spec(
 ) -> Json:
     """Return the spec of a run's pod: restricted, with its run request, all Secrets except `withheld`, and `attempt` as deadline."""
     account = rbac_name(refresh.metadata.name)
-    git = settings.git_of(spec.project)
+    origin = settings.origin_of(spec.project)
     secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
     mounts = {name: secret_mount(f"secret-{number}", name) for number, name in enumerate(secrets)}
-    volumes = scratch_volumes(spec, ("tmp", PROJECT, FETCH) if git else ("tmp",))
+    volumes = scratch_volumes(spec, ("tmp", PROJECT, FETCH) if origin else ("tmp",))
     volumes += [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
-    repository = _repository_secret(spec, git, withheld)
+    repository = _repository_secret(spec, origin, withheld)
     run_request = literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text)
     if repository:
         volumes.append(repository_volume(repository))
@@ -61,11 +61,11 @@ def pod_spec(
         "containers": [_runner(settings, spec, list(mounts.values()), _environment(run_request, spec, settings))],
         "volumes": [*volumes, *ca_volume(settings)],
     }
-    if git:
+    if origin:
         # the run log has the commit that an earlier attempt used
         needed = [mount for name, mount in mounts.items() if name == spec.warehouse.secret_ref.name]
         needed += [secret_mount(REPOSITORY, repository)] if repository else []
-        environment = fetch_environment(run_request, git, settings)
+        environment = fetch_environment(run_request, origin, settings)
         pod["initContainers"] = [fetch_container(settings, spec, api.PROJECT_CONTAINER, (FETCH, PROJECT), needed, environment)]
     return pod
 
@@ -99,10 +99,13 @@ def restricted_pod(account: str, spec: RefreshSpec, settings: Settings, deadline
     return {**pod, **_placement(spec.pod_template)}
 
 
-def pod_metadata(labels: Json, spec: RefreshSpec) -> Json:
-    """Return the metadata of a run's pod. Labels and annotations of the pod template cannot override the operator's own."""
+def pod_metadata(labels: Json, spec: RefreshSpec, container: str = api.RUNNER_CONTAINER) -> Json:
+    """Return the metadata of a pod whose main container is `container`.
+
+    Labels and annotations of the pod template cannot override the operator's own.
+    """
     added = spec.pod_template
-    annotations: Json = {"kubectl.kubernetes.io/default-container": api.RUNNER_CONTAINER}
+    annotations: Json = {"kubectl.kubernetes.io/default-container": container}
     if added is None:
         return {"labels": labels, "annotations": annotations}
     return {"labels": {**added.metadata.labels, **labels}, "annotations": {**added.metadata.annotations, **annotations}}
@@ -133,7 +136,9 @@ def secret_mount(volume: str, secret: str) -> Json:
 
 def _runner(settings: Settings, spec: RefreshSpec, secrets: list[Json], environment: list[JsonValue]) -> Json:
     """Return the container of the run. It has no credentials for the project's repository, and cannot change the project."""
-    project: list[JsonValue] = [{"name": PROJECT, "mountPath": api.PROJECT_PATH, "readOnly": True}] if settings.git_of(spec.project) else []
+    project: list[JsonValue] = (
+        [{"name": PROJECT, "mountPath": api.PROJECT_PATH, "readOnly": True}] if settings.origin_of(spec.project) else []
+    )
     # /tmp is a volume of this pod
     places: list[JsonValue] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     return container(settings, spec, api.RUNNER_CONTAINER, "run", environment, [*places, *secrets, *project])
@@ -227,7 +232,7 @@ def _environment(run_request: Json, spec: RefreshSpec, settings: Settings) -> li
     return environment
 
 
-def fetch_environment(run_request: Json, git: Git, settings: Settings) -> list[JsonValue]:
+def fetch_environment(run_request: Json, origin: Git | SourceRef, settings: Settings) -> list[JsonValue]:
     """Return the variables of the container that fetches the project: none of the pod template.
 
     With their own proxy and certificate, users could replace the code of an allowed repository by that of another server.
@@ -235,8 +240,8 @@ def fetch_environment(run_request: Json, git: Git, settings: Settings) -> list[J
     return [
         run_request,
         from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
-        literal(api.PROJECT_URL_ENV, git.url),
-        literal(api.ALLOWED_URLS_ENV, " ".join(settings.code_rules.urls)),
+        literal(api.PROJECT_URL_ENV, origin.url),
+        *([literal(api.ALLOWED_URLS_ENV, " ".join(settings.code_rules.urls))] if settings.code_rules.urls else []),
         *([literal(api.PACKAGE_HUB_ENV, settings.package_hub)] if settings.package_hub else []),
         *network_environment(settings, None),
     ]
@@ -267,12 +272,12 @@ def _secrets(spec: RefreshSpec) -> dict[str, Json]:
     return sources
 
 
-def _repository_secret(spec: RefreshSpec, git: Git | None, withheld: frozenset[str]) -> str | None:
+def _repository_secret(spec: RefreshSpec, origin: Git | SourceRef | None, withheld: frozenset[str]) -> str | None:
     """Return the Secret of the project's repository; None if there is none or it is already mounted as the warehouse's Secret.
 
     It has its own volume, because the run may read a single key of the same Secret.
     """
-    name = git.secret_ref.name if git and git.secret_ref else None
+    name = origin.secret_ref.name if origin and origin.secret_ref else None
     return None if name in (*withheld, spec.warehouse.secret_ref.name) else name
 
 

@@ -1,5 +1,6 @@
 """Models of the Kubernetes objects that the operator reads, with only the fields that it needs; pure."""
 
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -114,10 +115,19 @@ class Job(KubeModel):
         """The UID of the refresh that this Job was created for, or None if it has no such annotation."""
         return self.metadata.annotations.get(UID_ANNOTATION)
 
+    def is_owned_by(self, uid: str) -> bool:
+        """Return whether an object with this UID owns the Job."""
+        return any(owner.uid == uid for owner in self.metadata.owner_references)
+
     @property
     def is_active(self) -> bool:
         """Whether the Job has neither finished nor started to terminate."""
         return not self.end and not self.metadata.deletion_timestamp
+
+
+def job_names(jobs: Iterable[Job]) -> tuple[str, ...]:
+    """Return the names of Jobs."""
+    return tuple(job.metadata.name for job in jobs)
 
 
 class Terminated(KubeModel):

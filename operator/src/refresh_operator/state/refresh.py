@@ -80,6 +80,11 @@ class Refresh:
         return Ref(self.metadata.namespace, self.metadata.name)
 
     @property
+    def requested(self) -> str | None:
+        """The latest request for a run, handled or not."""
+        return shortened(self.metadata.annotations.get(REQUESTED_AT)) or self.status.last_handled_request_at
+
+    @property
     def pending_request(self) -> str | None:
         """The latest request for a run, or None once it has been handled."""
         token = shortened(self.metadata.annotations.get(REQUESTED_AT))

@@ -21,6 +21,15 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class SourceSeen:
+    """The artifact of a source of Flux: its revision and when it was made, or why it is not known."""
+
+    revision: str | None = None
+    made: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One refresh and all objects that belong to it."""
 
@@ -30,6 +39,10 @@ class Snapshot:
     jobs: tuple[Job, ...] = ()
     previous_owner_jobs: tuple[Job, ...] = ()
     """Jobs of a deleted refresh of the same name."""
+    checks: tuple[Job, ...] = ()
+    """Jobs that check for a new commit of the project."""
+    source: SourceSeen | None = None
+    """The artifact of the project's source, if it is observed."""
     pods: tuple[Pod, ...] = ()
     heartbeat_age: timedelta = timedelta(0)
     """How long `status.run` has shown the same heartbeat, by the operator's clock."""
@@ -63,4 +76,4 @@ class Snapshot:
     def _fetch_timeout(self) -> timedelta:
         spec = self.refresh.spec
         project = None if isinstance(spec, InvalidSpec) else spec.project
-        return duration(project.git.timeout if project else DEFAULT_FETCH_TIMEOUT)
+        return duration(project.origin.timeout if project else DEFAULT_FETCH_TIMEOUT)

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from refresh_api.model import time_text
 from refresh_api.objects import Json
+from refresh_api.project import short_revision
 from refresh_api.reasons import EventReason, FreshReason, SuspendedReason
-from refresh_api.status import ConditionStatus, MissedReason, OperatorStatus, Outcome, Reason, clip
+from refresh_api.status import ConditionStatus, MissedReason, OperatorStatus, Outcome, ProjectCheck, Reason, clip
 from refresh_operator.runs.missed_runs import MissedRun
 from refresh_operator.runs.runs import EndedRun
 from refresh_operator.specs.diff import Difference
@@ -53,7 +54,7 @@ def events_of(
     for each in missed[-_MISSED_MAX:]:
         text = f"no run started at {time_text(each.time)}: {_WHY_MISSED[each.reason]}"
         events.append(Event(EventReason.RUN_MISSED, text, time_text(each.time), warning=each.reason is not MissedReason.SUSPENDED))
-    events += _failure_events(before, after, now)
+    events += [*_failure_events(before, after, now), *_project_events(before, after)]
     return (*events, *_request_events(before, after, ended), *_freshness_events(before, after, now), *_readiness_events(before, after, now))
 
 
@@ -84,6 +85,14 @@ def _failure_events(before: OperatorStatus, after: OperatorStatus, now: datetime
     return [Event(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
 
 
+def _project_events(before: OperatorStatus, after: OperatorStatus) -> list[Event]:
+    old, new = before.project_check or ProjectCheck(), after.project_check or ProjectCheck()
+    checked = time_text(new.last_check_time) if new.last_check_time else ""
+    if not new.error or new.error == old.error:
+        return []
+    return [Event(EventReason.PROJECT_CHECK_FAILED, clip(new.error, _MESSAGE_LENGTH), checked, warning=True)]
+
+
 def _freshness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
     old, new = before.condition("DataFresh"), after.condition("DataFresh")
     if (
@@ -98,6 +107,11 @@ def _freshness_events(before: OperatorStatus, after: OperatorStatus, now: dateti
             EventReason.DATA_STALE if stale else EventReason.DATA_FRESH, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale
         )
     ]
+
+
+def project_event(revision: str, job: str) -> Event:
+    """Return the event for the run that a new commit of the project has requested."""
+    return Event(EventReason.PROJECT_CHANGED, f"{short_revision(revision)} is a new commit of the project: requested run {job}", job)
 
 
 def drift_event(item: Json, found: tuple[Difference, ...]) -> Event:

@@ -11,8 +11,10 @@ from refresh_api.run_request import ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorStatus, Outcome, Phase, Reason, clip
 from refresh_operator.runs.missed_runs import MissedRuns
+from refresh_operator.runs.notices import failing_since
+from refresh_operator.runs.project_checks import ProjectDecision
 from refresh_operator.runs.requests import Cancellation, RequestDecision
-from refresh_operator.runs.runs import EndedRun
+from refresh_operator.runs.runs import EndedRun, newest_first
 from refresh_operator.runs.suspension import Suspension, last_suspension
 from refresh_operator.state.problem import Problem
 from refresh_operator.state.refresh import InvalidSpec, Refresh
@@ -28,6 +30,7 @@ class Analysis:
     ended: tuple[EndedRun, ...]
     active: list[ActiveRun]
     request: RequestDecision
+    project: ProjectDecision
     cancellation: Cancellation
     missed: MissedRuns
     failures: int
@@ -41,7 +44,7 @@ def new_status(snapshot: Snapshot, analysis: Analysis, now: datetime) -> Operato
     refresh = snapshot.refresh
     old = refresh.status
     ended = analysis.ended
-    history = sorted([*(each.run for each in ended), *old.history], key=lambda run: run.completion_time, reverse=True)[:HISTORY_LENGTH]
+    history = newest_first([*(each.run for each in ended), *old.history])[:HISTORY_LENGTH]
     draft = old.model_copy(
         update={
             "observed_generation": refresh.metadata.generation,
@@ -51,6 +54,7 @@ def new_status(snapshot: Snapshot, analysis: Analysis, now: datetime) -> Operato
             "last_run": history[0] if history else old.last_run,
             "last_handled_request_at": analysis.request.handled,
             "request_error": analysis.request.error,
+            "project_check": analysis.project.check,
             "last_handled_cancel": analysis.cancellation.handled,
             "scheduled_failures": analysis.failures,
             "last_handled_reset_at": refresh.pending_reset or old.last_handled_reset_at,
@@ -116,13 +120,14 @@ def _short_time(moment: datetime | None, now: datetime) -> str | None:
 
 
 def _counters(old: OperatorStatus, ended: tuple[EndedRun, ...]) -> dict[str, object]:
-    failures, success = old.consecutive_failures, old.last_success_time
+    failures, success, since = old.consecutive_failures, old.last_success_time, old.failing_since
     for run in (each.run for each in ended):
         if run.outcome in GOOD:
             failures, success = 0, run.completion_time if run.loads else success
         elif run.outcome is Outcome.FAILED and run.reason is not Reason.CANCELLED:
             failures += 1
-    return {"consecutive_failures": failures, "last_success_time": success}
+        since = failing_since(since, run)
+    return {"consecutive_failures": failures, "last_success_time": success, "failing_since": since}
 
 
 def _live_revision(old: OperatorStatus, history: list[FinishedRun]) -> str | None:

@@ -12,6 +12,7 @@ from refresh_page.kube.models import Lenient, ObjectMetadata, Ref, ref_of
 class _ChangeView(Lenient):
     branch: str | None = None
     tag: str | None = None
+    semver: str | None = None
     commit: str | None = None
 
 
@@ -39,7 +40,7 @@ def preview_of(item: Json) -> Preview:
     metadata, _ = readable(ObjectMetadata, item.get("metadata"))
     spec, _ = readable(_SpecView, item.get("spec", {}))
     status, _ = readable(PreviewStatus, item.get("status", {}))
-    change = spec.ref.branch or spec.ref.tag or (spec.ref.commit or "")[:8]
+    change = spec.ref.branch or spec.ref.tag or spec.ref.semver or (spec.ref.commit or "")[:8]
     return Preview(ref_of(item), metadata.resource_version, metadata.creation_timestamp, spec.refresh, change, status)
 
 

@@ -12,11 +12,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from refresh_api.model import Model
+from refresh_api.status import clip
 from refresh_page.i18n.locale import Locale, language_of
 from refresh_page.kube.models import Ref, Refresh
 from refresh_page.kube.store import Store
 from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
+from refresh_page.views.health import health_of
 from refresh_page.views.overview import Overview, overview_of
 from refresh_page.views.preview import preview_view
 from refresh_page.views.refresh import detail_of
@@ -37,6 +39,11 @@ _SANDBOX: Final = (
     "img-src data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Content-Security-Policy for HTML artifacts: they may run scripts, but in an origin of their own, and load nothing."""
+
+BADGE_TITLE: Final = 40
+"""Maximum characters of a title in a badge."""
+_EMBEDDED: Final[Mapping[str, str]] = {"Cross-Origin-Resource-Policy": "cross-origin", "Cache-Control": "private, max-age=60"}
+"""Headers with which pages of other origins may show a picture."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,19 @@ class Handlers:
         if _wants_json(request):
             return _json(view)
         return self._html(request, "preview.html", self._version(ref), {"view": view, **self._banner()})
+
+    async def badge(self, request: Request) -> Response:
+        """Return a small picture that says whether the data of a refresh is fresh, for pages of others.
+
+        It has no banner, so it says nothing about a refresh while the cluster does not respond.
+        """
+        refresh, locale = self.store.get(_ref(request)), Locale(language_of(request.headers.get("accept-language", "")), self.now())
+        is_known = refresh is not None and self.store.unreachable_since is None
+        status = 200 if is_known else 404 if self.store.is_synced and refresh is None else 503
+        title = clip(refresh.title if refresh else str(request.path_params["name"]), BADGE_TITLE)
+        health = health_of(refresh, self.now()) if refresh and is_known else None
+        text = self.templates.render("badge.svg", locale, "", title=title, health=health)
+        return Response(text, status, {"Content-Language": locale.language, **_EMBEDDED}, "image/svg+xml")
 
     async def artifact(self, request: Request) -> Response:
         """Return an artifact of a run."""

@@ -12,6 +12,7 @@ from refresh_api.project import short_revision
 from refresh_page.i18n.locale import Locale
 from refresh_page.views.issue_texts import issue_text
 from refresh_page.web.charts import Charts
+from refresh_page.web.svg import text_width
 from refresh_page.web.tones import SIGNS, TONES
 
 
@@ -28,7 +29,9 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code, english=_english, revision=_revision)
+        self._environment.globals.update(
+            signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code, english=_english, revision=_revision, text_width=text_width
+        )
 
     def render(self, template: str, locale: Locale, version: str, /, **values: object) -> str:
         """Return a page. An open page reloads its content when the server announces another `version`."""
