@@ -179,7 +179,8 @@ class RefreshSpec(SpecModel):
         description="What a scheduled run does if none of these has changed since the last run: the rows of the sources, the models of "
         "other refreshes, the dbt project, the spec, the date. Run: builds everything. Skip: leaves the marts unchanged and "
         "succeeds with reason NothingChanged. Reuse: decides for each model, seed and data test, in every run, and leaves out those "
-        "whose SQL, settings and inputs provably have not changed, nor their result. If that is unknown, it is built. Defaults to Run.",
+        "whose SQL, settings and inputs provably have not changed, nor their result. If that is unknown, it is built. A scheduled run that "
+        "leaves out all of them ends like with Skip. Defaults to Run.",
     )
     cache: Cache | None = Field(default=None, description="API to call after the marts are published. Defaults to no call.")
     notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Channels that are notified of runs.")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from refresh_api.status import Reason
 from refresh_examples.embedded import EmbeddedPostgres
 from support.postgres import create_database, drop_database
 from support.reuse_project import MARTS, ReuseProject
@@ -192,6 +193,75 @@ def test_a_test_that_postgresql_enforces_is_not_run(stands: ReuseProject) -> Non
     assert stands.run(**tests) >= {"unique_m_b_id", "not_null_m_b_id", "not_null_m_a_id", "unique_m_a_id"}
     stands.runner.database.run("drop index " + str(stands.runner.database.rows(_INDEX)[0][0]))
     assert "unique_m_b_id" not in stands.run(), "the mart is built again with its index"
+
+
+def _idempotent(stands: ReuseProject) -> None:
+    stands.edit("models/facts/f_c.sql", lambda text: text.replace("unique_key='id'", "unique_key='id', meta={'idempotent': true}"))
+
+
+@pytest.mark.slow
+def test_an_incremental_model_that_is_idempotent(stands: ReuseProject) -> None:
+    """The project says that building it again changes nothing. Its rows, its SQL, and all macros still count."""
+    _idempotent(stands)
+    assert "f_c" in stands.run()
+    # The first build as an existing table.
+    stands.run()
+    assert "f_c" not in stands.run()
+    assert "reusing f_c: nothing that it depends on has changed" in stands.log
+    stands.runner.database.run("update src.c set x = x + 1 where id = 1")
+    assert stands.run() >= {"f_c", "m_c"}
+    assert stands.wrong() == {}
+    assert stands.run().isdisjoint({"f_c", "m_c"})
+    stands.runner.database.run("update dwh_facts.f_c set x = x + 1 where id = 1")
+    assert "f_c" in stands.run(), "somebody else has changed it"
+    assert stands.wrong() == {}
+    stands.edit("macros/macros.sql", lambda text: text + "{% macro unrelated() %}{% endmacro %}")
+    assert "f_c" in stands.run(), "a materialization may call any macro"
+
+
+def _pure(stands: ReuseProject) -> None:
+    """Leave nothing in the project that is always built."""
+    _idempotent(stands)
+    stands.edit("models/facts/f_now.sql", lambda text: text.replace("now() as seen", "1 as seen"))
+    stands.run()
+    stands.run()
+    stands.run()
+
+
+def _skipped(stands: ReuseProject, **changes: object) -> bool:
+    stands.run("refresh", **changes)
+    message = stands.last.termination_message if stands.last else None
+    assert message is not None
+    return message.reason is Reason.NOTHING_CHANGED
+
+
+@pytest.mark.slow
+def test_a_run_ends_at_once_if_all_is_proven_and_nothing_has_changed(stands: ReuseProject) -> None:
+    """Like with `Skip`, but only if no SQL has `now()` or the like, and only if what belongs to the tables is the same too."""
+    _pure(stands)
+    assert _skipped(stands)
+    assert _skipped(stands)
+    for change in (
+        "insert into src.a values (51, 3)",
+        "update dwh_facts.f_a set v = v + 1 where id = 1",
+        "create index on dwh_marts.m_b (id)",
+        "comment on table dwh_facts.f_b is 'un commentaire'",
+        "alter database reprise set datestyle = 'German'",
+    ):
+        stands.runner.database.run(change)
+        assert not _skipped(stands), change
+        assert stands.wrong() == {}
+        assert _skipped(stands), change
+    stands.runner.database.run("alter database reprise reset datestyle")
+    assert not _skipped(stands)
+    tests: Json = {"tests": {"select": ["fqn:*"], "retries": 0, "reuse": "Never"}}
+    assert not _skipped(stands, **tests)
+    assert not _skipped(stands, **tests)
+    # The control: with SQL that may give another result each time, no run is skipped.
+    stands.edit("models/facts/f_now.sql", lambda text: text.replace("1 as seen", "now() as seen"))
+    assert not _skipped(stands)
+    assert not _skipped(stands)
+    assert "deciding for each model and test: not all results can be proven to be the same" in stands.log
 
 
 _INDEX = "select indexrelid::regclass::text from pg_index where indrelid = 'dwh_marts.m_b'::regclass"

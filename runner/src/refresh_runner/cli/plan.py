@@ -93,12 +93,12 @@ def _lines(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Cloc
     )
     if plan.run_request.vars:
         yield PlanLine("variables", f"for this run only: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}")
-    if plan.policy.records_inputs:
+    if plan.policy.reuses_nodes:
+        yield PlanLine("unchanged", "builds everything" if plan.policy.builds_all else _REUSE)
+    elif plan.policy.records_inputs:
         yield PlanLine(
             "unchanged", "a scheduled run builds nothing if nothing has changed since the previous run; a requested run always builds"
         )
-    if plan.policy.reuses_nodes:
-        yield PlanLine("unchanged", "builds everything" if plan.policy.builds_all else _REUSE)
     wait = f"wait up to {duration_text(plan.lock.wait_timeout)}"
     held = {LockPolicy.WAIT: wait, LockPolicy.SKIP: "skip this run", LockPolicy.FAIL: "fail"}
     warehouse = WarehouseConnection(access, "refresh-plan", clock) if access else None

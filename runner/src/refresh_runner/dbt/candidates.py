@@ -93,17 +93,21 @@ class Candidates:
         return self._names.relation(source) if source else self._live.get(id_)
 
     def _recipe(self, node: ManifestNode, kind: CandidateKind, statement: str) -> str:
-        config = {name: value for name, value in node.config.to_dict(omit_none=False).items() if name not in _NO_EFFECT}
+        is_idempotent = _is_idempotent(node)
+        # A materialization of the project may read any setting, and call any macro.
+        ignored = frozenset[str]() if is_idempotent else _NO_EFFECT
+        config = {name: value for name, value in node.config.to_dict(omit_none=False).items() if name not in ignored}
         has_comments = any((config.get("persist_docs") or {}).values())
         columns = [
             {**column.to_dict(omit_none=False), "description": column.description if has_comments else ""}
             for column in node.columns.values()
         ]
         for column in columns:
-            for name in ("meta", "tags", "config", "doc_blocks"):
+            for name in () if is_idempotent else ("meta", "tags", "config", "doc_blocks"):
                 column.pop(name, None)
         parts = (
             str(kind),
+            self._overrides.all_macros if is_idempotent else "",
             normalized(statement),
             str(self._live.get(node.unique_id)) if kind is not CandidateKind.TEST else "",
             config,
@@ -116,11 +120,12 @@ class Candidates:
         return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def _unfit(self, node: ManifestNode, kind: CandidateKind, materialized: str) -> Iterator[str]:
-        if kind is CandidateKind.OTHER:
-            yield f"{materialized} models are always built"
-        macro = self._manifest.find_materialization_macro_by_name(self._manifest.metadata.project_name or "", materialized, "postgres")
-        if macro is None or macro.package_name not in _OWN:
-            yield f"the project has a materialization {materialized} of its own"
+        if not _is_idempotent(node):
+            if kind is CandidateKind.OTHER:
+                yield f"{materialized} models are always built"
+            macro = self._manifest.find_materialization_macro_by_name(self._manifest.metadata.project_name or "", materialized, "postgres")
+            if macro is None or macro.package_name not in _OWN:
+                yield f"the project has a materialization {materialized} of its own"
         if node.unique_id in self._with_hooks:
             yield "it has hooks"
         if node.config.get("sql_header") or "sql_header" in str(getattr(node, "raw_code", "")):
@@ -133,6 +138,15 @@ class Candidates:
             yield "it has a foreign key"
         if self._overrides.unfit:
             yield self._overrides.unfit
+
+
+def _is_idempotent(node: ManifestNode) -> bool:
+    """Return whether the project says that building a model again from the same rows changes nothing: `meta: {idempotent: true}`.
+
+    A microbatch model reads other rows at another time, and a snapshot is never the same.
+    """
+    is_model = str(node.resource_type) == "model" and node.config.get("incremental_strategy") != "microbatch"
+    return is_model and (node.config.get("meta") or {}).get("idempotent") is True
 
 
 def with_live_names(statement: str, staged: Mapping[str, str]) -> str:
@@ -159,10 +173,16 @@ class _Overrides:
             new = {id_ for name in called for id_ in by_name[name]} - found
             pending, found = pending | new, found | new
         texts = {id_: ours[id_].macro_sql for id_ in sorted(found)}
-        self.digest = sha256(json.dumps(texts).encode()).hexdigest()
+        self.digest = _digest(texts)
+        self.all_macros = _digest({id_: macro.macro_sql for id_, macro in sorted(ours.items())})
+        """Of all macros of the project: a materialization of its own may call any of them."""
         asked = ((ours[id_].name, word) for id_, text in texts.items() for word in sorted(_ASKS.intersection(_WORD.findall(text))))
         asked_of_adapter = ((ours[id_].name, found[0]) for id_, text in texts.items() for found in _ADAPTER.finditer(text))
         self.unfit = next((f"the macro {name} replaces one of dbt's, and uses {word}" for name, word in chain(asked, asked_of_adapter)), "")
+
+
+def _digest(texts: Mapping[str, str]) -> str:
+    return sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def _plain(name: str) -> str:

@@ -83,7 +83,7 @@ class CandidateKind(StrEnum):
     SEED = "seed"
     TEST = "test"
     OTHER = "other"
-    """In another way, which depends on more than its SQL. It is never reused."""
+    """In another way, which depends on more than its SQL. It is reused only if the project says that building it again changes nothing."""
 
 
 @dataclass(frozen=True)

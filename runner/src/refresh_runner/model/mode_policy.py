@@ -73,7 +73,13 @@ class ModePolicy:
     @property
     def records_inputs(self) -> bool:
         """Whether the run records what it has read and built, so that a later run can detect that nothing has changed."""
-        return self.is_plain and self.unchanged_policy is UnchangedPolicy.SKIP
+        match self.unchanged_policy:
+            case UnchangedPolicy.RUN:
+                return False
+            case UnchangedPolicy.SKIP:
+                return self.is_plain
+            case UnchangedPolicy.REUSE:
+                return self.is_plain and all(step.reuses_verdicts for step in self.steps if isinstance(step, TestsStep))
 
     @property
     def may_skip_unchanged(self) -> bool:

@@ -37,6 +37,11 @@ class TableState(BaseModel):
     """Number of rows ever inserted, updated or deleted, by PostgreSQL's counters; None for outputs, of which only the current rows
     matter."""
 
+    @property
+    def columns(self) -> str:
+        """Names and types of its columns, in order."""
+        return self.storage_id.partition(" ")[2]
+
 
 class Snapshot(BaseModel):
     """The state of relations at one moment, by schema.name."""
@@ -55,6 +60,9 @@ class RunSnapshots(BaseModel):
     """The state after the last step; None until then."""
     version: str | None = None
     """The data version that was live after the last step."""
+    proof: str = ""
+    """Digest of the server and of what belongs to the outputs besides their rows, if the results of all nodes were proven to depend on
+    nothing else; empty if not."""
 
 
 def parse_snapshots(kept: JsonValue) -> RunSnapshots | None:

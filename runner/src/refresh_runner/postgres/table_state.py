@@ -21,6 +21,10 @@ from refresh_runner.postgres.data_version import TableState
 VIEW: Final = "v"
 PLAIN_TABLE: Final = "r"
 """Kind of a heap, or of a materialized view, with all rows visible and no tables that inherit from it."""
+_XIDS: Final = 1 << 32
+"""Number of the transaction IDs that a row can have: it has only the last 32 bits."""
+_AUTHOR: Final = sql.SQL("({next} - ({next} - xmin::text::bigint) % 4294967296)")
+"""The 64-bit ID of the transaction that wrote a row."""
 _MAX_XIDS: Final = 10_000
 """Maximum number of transaction IDs that are recorded. With more, a writer was never idle."""
 _LOCK_TIMEOUT: Final = "5s"
@@ -109,12 +113,11 @@ def table_state(
 
     `with_counter` also compares how many rows were ever written, which shows rows that came and went.
     """
-    author = sql.SQL("({next} - ({next} - xmin::text::bigint) % 4294967296)").format(next=sql.Literal(moment.next_xid))
-    late = sql.SQL("{} >= {}").format(author, sql.Literal(moment.xmin))
+    author = _AUTHOR.format(next=sql.Literal(moment.next_xid))
+    late = written_since(moment.xmin, moment)
     further: sql.Composable = sql.SQL("false")
     if before:
-        since, xids = sql.Literal(before.xmin), sql.Literal(before.xids)
-        further = sql.SQL("{} >= {} and {} <> all ({}::bigint[])").format(author, since, author, xids)
+        further = sql.SQL("({} and {} <> all ({}::bigint[]))").format(written_since(before.xmin, moment), author, sql.Literal(before.xids))
     counts = sql.SQL("select count(*), count(*) filter (where {}), count(*) filter (where {}) from {}")
     row_count, young, new = connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
     authors: list[int] = []
@@ -127,6 +130,18 @@ def table_state(
     written = _write_count(connection, found.oid) if with_counter else None
     state = TableState(storage_id=found.storage_id, row_count=row_count, xmin=moment.xmin, xids=authors, rows_written=written)
     return state, _change(relation, before, state, new) if before else ""
+
+
+def written_since(xid: int, moment: Moment) -> sql.Composed:
+    """Return a condition: whether a transaction with this ID or a larger one wrote the row.
+
+    Comparing the bytes of xmin takes a third of the time of the exact comparison, which few rows then need. It excludes no row unless the
+    32 bits of the IDs wrapped around in between.
+    """
+    exact = sql.SQL("{} >= {}").format(_AUTHOR.format(next=sql.Literal(moment.next_xid)), sql.Literal(xid))
+    if xid // _XIDS != moment.next_xid // _XIDS:
+        return sql.SQL("({})").format(exact)
+    return sql.SQL("(xidsend(xmin) >= {}::bytea and {})").format(sql.Literal(f"\\x{xid % _XIDS:08x}"), exact)
 
 
 def _change(relation: Relation, before: TableState, now: TableState, new: int) -> str:

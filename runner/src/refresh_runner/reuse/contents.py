@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from hashlib import sha256
@@ -30,6 +30,7 @@ from refresh_runner.postgres.table_state import (
     snapshot,
     table_state,
     view_definition,
+    written_since,
 )
 from refresh_runner.reuse.results import Result
 
@@ -78,13 +79,22 @@ class Contents:
     """What relations contain, observed at most once in a run before it builds them. Used by several threads."""
 
     def __init__(
-        self, connections: Connections, stored: Mapping[str, Result], models: frozenset[Relation], limit: Callable[[], timedelta]
+        self,
+        connections: Connections,
+        stored: Mapping[str, Result],
+        models: frozenset[Relation],
+        limit: Callable[[], timedelta],
+        begun: int,
     ) -> None:
-        """`stored` are the results of earlier runs, `models` the tables that the project builds, in this run or not."""
+        """`stored` are the results of earlier runs, `models` the tables that the project builds, in this run or not.
+
+        Transactions with a smaller ID than `begun` had ended before the run built anything.
+        """
         self._connections = connections
         self._stored = stored
         self._models = {str(model) for model in models}
         self._limit = limit
+        self._begun = begun
         self._locks: dict[str, threading.Lock] = {}
         self._lock_of_locks = threading.Lock()
         self.now: dict[str, Result] = {}
@@ -109,6 +119,16 @@ class Contents:
                 return digest(identify(connection, _relation(name)).columns)
         except UnknownError:
             return ""
+
+    def shape_of(self, names: Collection[str]) -> str:
+        """Return a digest of the columns of tables and the definitions of views; empty if one of them is unknown."""
+        parts = []
+        for name in sorted(names):
+            if not self.of(name):
+                return ""
+            known = self.now[name]
+            parts.append((name, known.state.columns if known.state else known.content))
+        return digest(repr(parts))
 
     def change_since(self, stored: Result, name: str) -> str:
         """Return how a relation that the project builds differs from its stored result; empty if it does not."""
@@ -144,6 +164,21 @@ class Contents:
             limit = _DIGESTED_STAGED_ROWS if is_staged else _DIGESTED_ROWS
             content = row_digest(connection, place, found) if state.row_count <= limit else ""
             return Result(state=state, content=content or uuid4().hex, attributes=attributes(connection, found))
+
+    def measure_updated(self, place: Relation, name: str) -> Result | None:
+        """Return content and state of a table that dbt may have changed in part; None unless one transaction at most has written to it.
+
+        The content is that of the stored result if no row has changed.
+        """
+        with self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
+            found = identify(connection, place)
+            if found.kind != PLAIN_TABLE:
+                return None
+            writers = sql.SQL("select distinct xmin::text from {} where {} limit 2")
+            if len(connection.execute(writers.format(place.sql, written_since(self._begun, moment))).fetchall()) > 1:
+                return None
+            result = self._observe_table(connection, place, found, moment, self._stored.get(name), with_counter=False)
+            return result.model_copy(update={"attributes": attributes(connection, found)})
 
     def observe_built(self, name: str) -> None:
         """Observe a relation after dbt has built it in a way that may have left its rows as they were."""
@@ -194,14 +229,21 @@ class Contents:
                 return Result(content=_of_view(connection, found))
             if found.kind != PLAIN_TABLE:
                 raise UnknownError(f"{relation} is not a plain table with all rows visible")
-            return self._observe_table(connection, relation, found, moment, stored)
+            # Of a model, only the current rows matter. The rows that a source had in between may have been read.
+            return self._observe_table(connection, relation, found, moment, stored, with_counter=name not in self._models)
 
     def _observe_table(
-        self, connection: psycopg.Connection, relation: Relation, found: Identity, moment: Moment, stored: Result | None
+        self,
+        connection: psycopg.Connection,
+        relation: Relation,
+        found: Identity,
+        moment: Moment,
+        stored: Result | None,
+        *,
+        with_counter: bool,
     ) -> Result:
         before = stored.state if stored else None
-        # Of a model, only the current rows matter. The rows that a source had in between may have been read.
-        state, change = table_state(connection, relation, found, moment, before, with_counter=str(relation) not in self._models)
+        state, change = table_state(connection, relation, found, moment, before, with_counter=with_counter)
         if stored and before and not change:
             return stored.model_copy(update={"state": state})
         content = row_digest(connection, relation, found) if state.row_count <= _DIGESTED_ROWS else ""

@@ -56,7 +56,11 @@ class Result(BaseModel):
     recipe: str = ""
     """Digest of all that the result depends on, besides what it reads. Empty for what the runner did not build, or cannot judge."""
     unsafe: str = ""
-    """Why the result may be another one each time."""
+    """Why the result may be another one each time, or is not certain."""
+    examined: str = ""
+    """The part of this reason that comes from the statement alone."""
+    shape: str = ""
+    """Digest of the columns of the tables, and of the definitions of the views, with which the statement was examined."""
     inputs: dict[str, str] = {}
     """The content of each table that was read, and the definition of each view, by schema.name."""
     through_views: list[str] = []

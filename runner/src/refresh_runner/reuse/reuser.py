@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,10 +15,11 @@ import psycopg
 
 from refresh_runner.dbt.engine import Candidate, CandidateKind, Verdict
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.table_state import UnknownError
+from refresh_runner.postgres.data_version import Snapshot
+from refresh_runner.postgres.table_state import UnknownError, identify, snapshot
 from refresh_runner.reuse import results
 from refresh_runner.reuse.constraints import enforced_by
-from refresh_runner.reuse.contents import Connections, Contents
+from refresh_runner.reuse.contents import Connections, Contents, attributes, digest
 from refresh_runner.reuse.decision import Decision, decide
 from refresh_runner.reuse.environment import NotReusableError, environment_digest
 from refresh_runner.reuse.results import Result, TestVerdict
@@ -26,6 +27,8 @@ from refresh_runner.reuse.statements import examine
 
 log = logging.getLogger(__name__)
 
+_OF_DRAFT: Final = {"recipe", "unsafe", "examined", "shape", "inputs", "through_views"}
+"""The fields of a result that are known before it is built."""
 _EXAMINE_LIMIT: Final = timedelta(seconds=10)
 OnReused = Callable[[Candidate], None]
 """Called with a model that is reused, on a thread of dbt, before anything refers to it."""
@@ -73,6 +76,8 @@ class Reuser:
         """Results of marts that are not yet live, by live name."""
         self._tested: dict[str, Result] = {}
         self._ids: dict[str, str] = {}
+        self._proven: set[str] = set()
+        """IDs of the nodes whose results depend on nothing that is not compared."""
         self.reused: dict[str, str] = {}
         """Why nodes are reused, by ID."""
 
@@ -83,7 +88,9 @@ class Reuser:
                 with self._connections.one() as connection:
                     stored = results.load(connection, self._names)
                     environment = environment_digest(connection, self._programs)
-                self._known = _Prepared(stored, environment, Contents(self._connections, stored, self._models, self._limit))
+                    with snapshot(connection, self._limit()) as moment:
+                        begun = moment.xmin
+                self._known = _Prepared(stored, environment, Contents(self._connections, stored, self._models, self._limit, begun))
             return self._known
 
     @property
@@ -99,6 +106,7 @@ class Reuser:
         decision = self._decide(candidate)
         if decision.is_reused:
             self._contents.now[str(candidate.relation)] = self._stored[str(candidate.relation)]
+            self._proven.add(candidate.id)
             self._on_reused(candidate)
         return decision.is_reused
 
@@ -108,10 +116,12 @@ class Reuser:
             return None
         if by := self._enforced_by(candidate):
             self.reused[candidate.id] = f"PostgreSQL enforces it: {by}"
+            self._proven.add(candidate.id)
             log.info("not running %s: %s", candidate.name, self.reused[candidate.id])
             return Verdict(0, should_warn=False, should_error=False)
         if not self._decide(candidate, is_known_to_fail=self._has_failed(candidate)).is_reused:
             return None
+        self._proven.add(candidate.id)
         known = self._stored[candidate.id].verdict
         return Verdict(known.failures, known.should_warn, known.should_error) if known else None
 
@@ -126,8 +136,10 @@ class Reuser:
                 self._forget(name)
                 return
             result = made.model_copy(
-                update={"run_id": self._run_id, **draft.model_dump(include={"recipe", "unsafe", "inputs", "through_views"})}
+                update={"run_id": self._run_id, **draft.model_dump(include=_OF_DRAFT)},
             )
+            if not result.unsafe:
+                self._proven.add(candidate.id)
         except (UnknownError, psycopg.Error) as error:
             log.info("cannot record what %s contains: %s", candidate.name, error)
             return
@@ -141,6 +153,31 @@ class Reuser:
             found = TestVerdict(failures=verdict.failures, should_warn=verdict.should_warn, should_error=verdict.should_error)
             self._tested[candidate.id] = draft.model_copy(update={"run_id": self._run_id, "verdict": found})
             self._ids[candidate.id] = candidate.id
+            if not draft.unsafe:
+                self._proven.add(candidate.id)
+
+    def is_proven(self, nodes: Collection[str]) -> bool:
+        """Return whether the results of all these nodes, by ID, depend on nothing that later runs do not compare."""
+        return self._proven.issuperset(nodes)
+
+    @property
+    def observed(self) -> Snapshot:
+        """What the run has built, reused or read, as it was then. A relation that others have changed since differs from it."""
+        known = self._contents.now if self._known else {}
+        return Snapshot(
+            tables={name: result.state for name, result in known.items() if result.state},
+            digests={name: result.content for name, result in known.items() if not result.state},
+        )
+
+    def surroundings(self, connection: psycopg.Connection, outputs: Collection[Relation]) -> str:
+        """Return a digest of the server, and of the indexes, constraints, privileges and comments of relations.
+
+        Raise NotReusableError, UnknownError or psycopg.Error if they are unknown.
+        """
+        environment = environment_digest(connection, self._programs)
+        with snapshot(connection, self._limit()):
+            own = [(str(relation), attributes(connection, identify(connection, relation))) for relation in sorted(outputs)]
+        return digest(repr((environment, own)))
 
     def finish(self) -> None:
         """Store the results for later runs, as far as they are certain now that nothing more is built or published."""
@@ -153,6 +190,7 @@ class Reuser:
                 with self._connections.one() as connection:
                     results.save(connection, changed, self._ids, used, self._run_id)
         except (UnknownError, psycopg.Error) as error:
+            self._proven.clear()
             log.warning("cannot store what was built for later runs: %s", error)
         finally:
             self._connections.close()
@@ -189,7 +227,7 @@ class Reuser:
         return decision
 
     def _decision(self, candidate: Candidate) -> Decision:
-        name = candidate.id if candidate.kind is CandidateKind.TEST else str(candidate.relation)
+        name = _name(candidate)
         stored = self._stored.get(name)
         return decide(
             self._recipe(candidate),
@@ -207,22 +245,46 @@ class Reuser:
         recipe = self._recipe(candidate)
         if candidate.kind is CandidateKind.SEED:
             return Result(recipe=recipe)
+        known = self._stored.get(_name(candidate))
+        if known is None or known.recipe != recipe or not known.shape or known.shape != self._shape(candidate, known.inputs):
+            known = self._examined(candidate)
+        contents = self._contents
+        of = contents.columns_of if candidate.kind is CandidateKind.VIEW else contents.of
+        inputs = {name: of(name) for name in known.inputs}
+        unsafe = known.examined or self._unpublished(known.through_views)
+        if unknown := next((name for name, content in inputs.items() if not content), None):
+            unsafe = unsafe or contents.unknown.get(unknown, f"{unknown} cannot be observed")
+        return Result(
+            recipe=recipe,
+            unsafe=unsafe,
+            examined=known.examined,
+            shape=self._shape(candidate, inputs),
+            inputs=inputs,
+            through_views=known.through_views,
+        )
+
+    def _shape(self, candidate: Candidate, names: Collection[str]) -> str:
+        """Return what the examination of a statement depends on, besides the statement and the server; empty if it is unknown."""
+        if candidate.kind is CandidateKind.VIEW:
+            return digest(repr([(name, self._contents.columns_of(name)) for name in sorted(names)]))
+        return self._contents.shape_of(names)
+
+    def _examined(self, candidate: Candidate) -> Result:
+        """Return what a statement reads, as inputs without contents, and what makes it unsafe."""
         with self._connections.one() as connection:
             found = examine(connection, candidate.statement, min(_EXAMINE_LIMIT, self._limit()))
+        own = {place for place in (candidate.relation, candidate.built_as) if place and candidate.kind is CandidateKind.OTHER}
         live = {place: str(relation) for place, relation in candidate.places.items()}
-        if others := sorted(str(each) for each in found.direct if each not in candidate.reads and each not in live):
-            return Result(recipe=recipe, unsafe=f"it reads {others[0]} without ref or source")
+        if others := sorted(str(each) for each in found.direct - own if each not in candidate.reads and each not in live):
+            return Result(examined=f"it reads {others[0]} without ref or source")
         if candidate.kind is CandidateKind.VIEW:
             # Its definition is the result, so what its query computes does not matter.
-            names = [live.get(each, str(each)) for each in found.direct]
-            unsafe = f"it {found.unsafe_definition}" if found.unsafe_definition else ""
-            return Result(recipe=recipe, unsafe=unsafe, inputs={name: self._contents.columns_of(name) for name in names})
-        inputs = {name: self._contents.of(name) for name in (live.get(each, str(each)) for each in found.tables | found.views)}
-        through_views = sorted(str(each) for each in found.tables - found.direct)
-        unsafe = f"it {found.unsafe}" if found.unsafe else self._unpublished(through_views)
-        if unknown := next((name for name, content in inputs.items() if not content), None):
-            unsafe = unsafe or self._contents.unknown.get(unknown, f"{unknown} cannot be observed")
-        return Result(recipe=recipe, unsafe=unsafe, inputs=inputs, through_views=through_views)
+            unsafe, read, through_views = found.unsafe_definition, found.direct, []
+        else:
+            unsafe, read = found.unsafe, (found.tables | found.views) - own
+            through_views = sorted(str(each) for each in found.tables - found.direct - own)
+        names = [live.get(each, str(each)) for each in read]
+        return Result(examined=f"it {unsafe}" if unsafe else "", inputs=dict.fromkeys(names, ""), through_views=through_views)
 
     def _unpublished(self, through_views: Sequence[str]) -> str:
         """Return why a node that reads these tables through views reads other rows than those that the run has built for them."""
@@ -231,7 +293,11 @@ class Reuser:
 
     def _measured(self, candidate: Candidate, rows: int | None) -> Result | None:
         place = candidate.built_as or candidate.relation
-        return self._contents.measure(place, rows, is_staged=place != candidate.relation) if place else None
+        if place is None:
+            return None
+        if candidate.kind is CandidateKind.OTHER:
+            return self._contents.measure_updated(place, str(candidate.relation))
+        return self._contents.measure(place, rows, is_staged=place != candidate.relation)
 
     def _forget(self, name: str) -> None:
         """Record that a relation was built in a way that proves nothing, except that its rows may be the same as before."""
@@ -241,11 +307,14 @@ class Reuser:
 
     def _settle_marts(self) -> None:
         for name, built in self._staged.items():
-            live = self._contents.published(built, name)
+            live = None
+            with suppress(UnknownError):
+                live = self._contents.published(built, name)
             if live:
                 self._contents.now[name] = live
             else:
                 self._contents.now.pop(name)
+                self._proven.discard(self._ids[name])
 
     def _drop_uncertain(self) -> None:
         """Drop results of what has read a model to which others have written in the meantime."""
@@ -255,9 +324,15 @@ class Reuser:
         for own in self._ids:
             if by := sorted(changed & self._result_of(own).inputs.keys()):
                 log.info("%s will be built by the next run: others have written to %s", own, by[0])
+                self._proven.discard(self._ids[own])
                 for known in (contents.now, self._tested):
                     if own in known:
                         known[own] = known[own].model_copy(update={"recipe": ""})
 
     def _result_of(self, name: str) -> Result:
         return self._tested.get(name) or self._contents.now.get(name) or Result()
+
+
+def _name(candidate: Candidate) -> str:
+    """Return the name of a node's result."""
+    return candidate.id if candidate.kind is CandidateKind.TEST else str(candidate.relation)

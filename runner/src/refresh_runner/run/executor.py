@@ -52,6 +52,8 @@ class AttemptExecutor:
         self._progress = progress
         self._marts: MartPublisher | None = None
         self._reuser: Reuser | None = None
+        self._ended: AttemptContext | None = None
+        """What was executed, if all steps have ended."""
         self._monitor = LockMonitor(services.warehouse, progress.step_blocked)
         self._hooks = ProjectHooks(plan, services.dbt, services.run_log)
         self._snapshot = SnapshotHolder(services.warehouse, plan.vacuum)
@@ -102,6 +104,8 @@ class AttemptExecutor:
         """Record what was built, tested and published, for later runs. The attempt builds nothing more."""
         if self._reuser:
             self._reuser.finish()
+        if self._ended:
+            record_outputs(self._ended)
 
     def discard(self) -> None:
         """Drop the marts that were built but not published, if the attempt still holds the warehouse lock."""
@@ -144,7 +148,7 @@ class AttemptExecutor:
             raise
         context.end_hooks()
         if not self.unchanged:
-            record_outputs(context)
+            self._ended = context
 
     def _execute_step(self, step: Step, context: AttemptContext) -> None:
         if reason := self.unchanged or context.resolved.skipped.get(step.name):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import closing
 
 import psycopg
 
-from refresh_runner.postgres.data_version import RunSnapshots, parse_snapshots
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.data_version import RunSnapshots, Snapshot, parse_snapshots
 from refresh_runner.postgres.table_state import UnknownError
+from refresh_runner.reuse.environment import NotReusableError
+from refresh_runner.reuse.reuser import Reuser
 from refresh_runner.run.change_detection import observe_inputs, observe_outputs
 from refresh_runner.run.services import AttemptContext
 from refresh_runner.runlog.resume import ResumeState
@@ -26,6 +30,9 @@ def check_unchanged(context: AttemptContext, earlier: ResumeState) -> str:
     run_log, tracked, limit = context.services.run_log, context.resolved.tracked, context.time_left() / 4
     last = run_log.previous_run()
     before = parse_snapshots(last.inputs) if last and last.is_comparable else None
+    if context.reuser and before and before.outputs and not before.proof:
+        log.info("deciding for each model and test: not all results can be proven to be the same")
+        return ""
     try:
         # On a separate connection: locks on the tables that are read would otherwise last as long as the warehouse lock.
         with closing(context.services.warehouse.new_connection("look")) as connection:
@@ -38,10 +45,12 @@ def check_unchanged(context: AttemptContext, earlier: ResumeState) -> str:
                 change = "an earlier attempt of this run has begun"
             if before and last and not change:
                 outputs, change = observe_outputs(connection, tracked, limit, before.outputs)
+                if not change and context.reuser and context.reuser.surroundings(connection, tracked.outputs) != before.proof:
+                    change = "the server, or indexes, constraints, privileges or comments of what the run has built, have changed"
                 if not change and context.marts.live_version() == before.version:
-                    run_log.record_outputs(outputs, before.version)
+                    run_log.record_outputs(outputs, before.version, before.proof)
                     return f"nothing has changed since {last.run_id}"
-    except (UnknownError, psycopg.Error) as error:
+    except (UnknownError, NotReusableError, psycopg.Error) as error:
         log.info("cannot tell whether anything has changed: %s", error)
         return ""
     log.info("running all steps: %s", change or "the live data version is not the one that the previous run published")
@@ -54,7 +63,26 @@ def record_outputs(context: AttemptContext) -> None:
         return
     try:
         with closing(context.services.warehouse.new_connection("look")) as connection:
-            made, _ = observe_outputs(connection, context.resolved.tracked, context.time_left() / 4)
-        context.services.run_log.record_outputs(made, context.marts.live_version())
-    except (UnknownError, psycopg.Error) as error:
+            tracked, limit, reuser = context.resolved.tracked, context.time_left() / 4, context.reuser
+            made, change = observe_outputs(connection, tracked, limit, _only(reuser.observed, tracked.outputs) if reuser else None)
+            proof = reuser.surroundings(connection, tracked.outputs) if reuser and not change and _is_proven(context, reuser) else ""
+        context.services.run_log.record_outputs(made, context.marts.live_version(), proof)
+    except (UnknownError, NotReusableError, psycopg.Error) as error:
         log.info("cannot record what was built for later runs: %s", error)
+
+
+def _only(snapshot: Snapshot, relations: Iterable[Relation]) -> Snapshot:
+    """Return the part of a snapshot about these relations."""
+    names = {str(relation) for relation in relations}
+    return Snapshot(
+        tables={name: state for name, state in snapshot.tables.items() if name in names},
+        digests={name: digest for name, digest in snapshot.digests.items() if name in names},
+    )
+
+
+def _is_proven(context: AttemptContext, reuser: Reuser) -> bool:
+    """Return whether the results of all models and tests of the run depend on nothing that later runs do not compare."""
+    nodes, graph = context.resolved.nodes, context.services.dbt.graph
+    models = graph.relations([node for layer in context.plan.layers for node in nodes.get(layer.name, ())])
+    tests = {node.id for node in nodes.get("tests", ())} & set(graph.data_test_ids())
+    return reuser.is_proven(models.keys() | tests)

@@ -131,9 +131,9 @@ class RunLogWriter:
         """Record what the run reads. Call it before the first step."""
         self._query(queries.INPUTS_SQL, inputs=Jsonb(inputs.model_dump()))
 
-    def record_outputs(self, made: Snapshot, version: str | None) -> None:
-        """Record what the run has built. Call it after the last step."""
-        self._query(queries.OUTPUTS_SQL, made=Jsonb({"outputs": made.model_dump(), "version": version}))
+    def record_outputs(self, made: Snapshot, version: str | None, proof: str) -> None:
+        """Record what the run has built, as in RunSnapshots. Call it after the last step."""
+        self._query(queries.OUTPUTS_SQL, made=Jsonb({"outputs": made.model_dump(), "version": version, "proof": proof}))
 
     def median_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows over the last published runs of this refresh, if there are at least three."""
