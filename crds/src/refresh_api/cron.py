@@ -2,12 +2,15 @@
 
 A line has five fields, with names, `?` for `*`, and 0 for Sunday; if both day fields are restricted, either may match. Kubernetes uses
 github.com/robfig/cron v3. This parser follows its documented rules, so that the next runs shown are those that the controller starts.
+
+Kubernetes does not know `H`, by which a schedule leaves the minute or the hour open. `resolve` puts a number in its place.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +19,8 @@ from refresh_api.model import in_zone
 _MONTHS: Final = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 _WEEKDAYS: Final = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
 
+_OPEN: Final = frozenset({"minute", "hour"})
+"""Fields that a schedule may leave open by `H`."""
 HORIZON: Final = timedelta(days=366 * 5)
 """How far ahead the next run is searched for: the parser of Kubernetes also stops after five years."""
 
@@ -123,6 +128,28 @@ class Schedule:
                     if (wall.hour, wall.minute) == (hour, minute):
                         found.add(instant)
         return [instant.astimezone(self.zone) for instant in sorted(found)]
+
+
+def resolve(line: str, name: str) -> str:
+    """Return a cron line with a number in place of each `H`: a hash of the name, so that it is always the same for one name.
+
+    `H` is any minute or any hour, `H/15` every quarter of an hour from any minute on. Other fields and lines without it stay as they are.
+    """
+    fields = line.split()
+    for place, field in enumerate(FIELDS[: len(fields)]):
+        if field.name in _OPEN and "H" in fields[place]:
+            number = int.from_bytes(sha256(f"{field.name} {name}".encode()).digest()[:8])
+            fields[place] = ",".join(_resolved(item, field, number) for item in fields[place].split(","))
+    return " ".join(fields)
+
+
+def _resolved(item: str, field: Field, number: int) -> str:
+    span, slash, step = item.partition("/")
+    if span != "H":
+        return item
+    if not slash:
+        return str(number % (field.high + 1))
+    return f"{number % int(step)}-{field.high}/{step}" if step.isdecimal() and int(step) else item
 
 
 @lru_cache(maxsize=4096)

@@ -13,20 +13,27 @@ _WEEKDAYS: Final = "sun mon tue wed thu fri sat".split()
 _STEP: Final = "0*[1-9][0-9]{0,3}"
 
 
-def _field(number: str, names: str = "") -> str:
+_OPEN_STEP: Final = "(/([2-6]|10|12|15|20|30))?"
+"""Steps of `H`: those that divide an hour, so that the times between runs are all the same."""
+
+
+def _field(number: str, names: str = "", *, open_by: str = "") -> str:
     value = f"({number}|{names})" if names else number
-    return rf"([*?]|{value}(-{value})?)(/{_STEP})?"
+    return rf"([*?]|{value}(-{value})?)(/{_STEP})?{open_by}"
 
 
 _FIELDS: Final = (
-    _field("0*[1-5]?[0-9]"),
-    _field("0*(1?[0-9]|2[0-3])"),
+    _field("0*[1-5]?[0-9]", open_by=f"|H{_OPEN_STEP}"),
+    _field("0*(1?[0-9]|2[0-3])", open_by="|H"),
     _field("0*([1-9]|[12][0-9]|3[01])"),
     _field("0*([1-9]|1[0-2])", f"(?i:{'|'.join(_MONTHS)})"),
     _field("0*[0-6]", f"(?i:{'|'.join(_WEEKDAYS)})"),
 )
-_PATTERN: Final = "^" + " +".join(f"{item}(,{item})*" for item in _FIELDS) + "$"
-_SAYS: Final = 'write a cron line of five fields (minute, hour, day of month, month, day of week 0-6), like "30 2,5,8 * * *"'
+_PATTERN: Final = "^" + " +".join(f"({item})(,({item}))*" for item in _FIELDS) + "$"
+_SAYS: Final = (
+    'write a cron line of five fields (minute, hour, day of month, month, day of week 0-6), like "30 2,5,8 * * *"; '
+    "H leaves the minute or the hour open"
+)
 
 _NUMBERS: Final = "self.lowerAscii()" + "".join(
     f".replace('{name}', '{number}')" for name, number in [*zip(_MONTHS, range(1, 13), strict=True), *zip(_WEEKDAYS, range(7), strict=True)]
@@ -67,7 +74,7 @@ def _checked(line: str) -> str:
         raise ValueError("write at most 256 characters")
     if line.startswith(("TZ=", "CRON_TZ=")):
         raise ValueError("write the time zone in timeZone")
-    cron.parse(line)
+    cron.parse(cron.resolve(line, ""))
     if not re.fullmatch(_PATTERN, line):
         raise ValueError(_SAYS)
     return line

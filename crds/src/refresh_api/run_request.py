@@ -10,6 +10,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
+from refresh_api import cron
 from refresh_api.fields import ObjectName, Selector
 from refresh_api.freeform import bounded
 from refresh_api.model import Model, SpecModel
@@ -179,6 +180,11 @@ class RunRequest(Model):
     def display_name(self) -> str:
         """Name of the refresh in the notes of dbt_refresh_log."""
         return self.spec.display_name or self.refresh.name
+
+    @property
+    def schedule(self) -> str:
+        """The schedule as Kubernetes gets it, with numbers in place of H."""
+        return cron.resolve(self.spec.schedule, f"{self.refresh.namespace}/{self.refresh.name}")
 
     @property
     def text(self) -> str:

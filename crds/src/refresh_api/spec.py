@@ -119,7 +119,9 @@ class RefreshSpec(SpecModel):
         default=None, description="Name for people, on the page and in the notes of dbt_refresh_log. Defaults to the name of the resource."
     )
     schedule: CronLine = Field(
-        description='Schedule in cron format with five fields, as in a CronJob, for example "30 2,5,8 * * *".',
+        description='Schedule in cron format with five fields, as in a CronJob, for example "30 2,5,8 * * *". H stands for a minute or '
+        "an hour that differs between resources and always stays the same for one of them, so that not all runs start at once, for "
+        'example "H 6 * * *" or "H/10 * * * *".',
     )
     time_zone: TimeZone = Field(
         default="Etc/UTC",

@@ -28,6 +28,24 @@ def test_a_new_refresh_gets_its_cronjob_and_rbac_objects(running_operator):
     assert status["next"].endswith("02:30")
 
 
+def test_open_minutes_differ_between_refreshes_and_stay_the_same(running_operator):
+    """Kubernetes gets numbers, those of the next runs in the status. An edit of something else moves no run."""
+    names = [f"open-{number}" for number in range(6)]
+    for name in names:
+        running_operator.create_refresh(name, schedule="H 6 * * *")
+    for name in names:
+        running_operator.wait_until_ready(name)
+    schedules = {name: running_operator.cronjob(name)["spec"]["schedule"] for name in names}
+    assert len(set(schedules.values())) > 3
+    for name, schedule in schedules.items():
+        minute = int(schedule.removesuffix(" 6 * * *"))
+        assert running_operator.status(name)["next"].endswith(f"06:{minute:02}")
+    running_operator.patch_spec("open-0", displayName="Ouvert")
+    running_operator.wait_for(lambda: running_operator.status("open-0")["observedGeneration"] == 2, 10, "open-0")
+    assert running_operator.cronjob("open-0")["spec"]["schedule"] == schedules["open-0"]
+    assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("open-0")]
+
+
 def test_the_cronjob_follows_edits_suspend_and_resume(running_operator):
     """Each edit is applied within seconds, and its generation is recorded."""
     running_operator.create_refresh("follow")

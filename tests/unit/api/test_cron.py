@@ -99,3 +99,36 @@ def test_the_spring_gap_has_the_times_that_clocks_skip(line, zone, gaps):
     march = datetime(2026, 3, 1, tzinfo=UTC)
     found = cron.parse(line, zone).gaps(march, datetime(2026, 4, 1, tzinfo=UTC))
     assert [each.astimezone(UTC).isoformat() for each in found] == gaps
+
+
+NAMES = [f"team-{number % 7}/refresh-{number}" for number in range(600)]
+
+
+def test_open_minutes_are_spread_over_the_hour():
+    """600 refreshes start in all minutes of the hour, and not more than a few times as many in one as on average."""
+    minutes = [cron.parse(cron.resolve("H * * * *", name)).minutes for name in NAMES]
+    counts = [minutes.count((minute,)) for minute in range(60)]
+    assert sum(counts) == len(NAMES)
+    assert min(counts) > 0
+    assert max(counts) < 3 * len(NAMES) / 60
+
+
+def test_an_open_schedule_is_always_the_same_for_one_name():
+    """Otherwise runs would move at each restart of the operator. Minute and hour are independent."""
+    assert cron.resolve("H H * * *", "analytics/phase2") == cron.resolve("H H * * *", "analytics/phase2")
+    assert len({cron.resolve("H H * * *", name) for name in NAMES}) > 400
+
+
+@pytest.mark.parametrize("step", [2, 3, 4, 5, 6, 10, 12, 15, 20, 30])
+def test_open_steps_are_as_far_apart_across_the_hour(step):
+    """Also between the last run of an hour and the first of the next."""
+    for name in NAMES[:50]:
+        minutes = cron.parse(cron.resolve(f"H/{step} * * * *", name)).minutes
+        assert len(minutes) == 60 // step
+        assert {(later - earlier) % 60 for earlier, later in zip(minutes, (*minutes[1:], minutes[0]), strict=True)} == {step}
+
+
+@pytest.mark.parametrize("line", ["30 2,5 * * *", "*/10 * * MAR THU", "* * * *", "H/x * * * *", "H/0 * * * *", "H-3 * * * *", "* * H * *"])
+def test_other_lines_stay_as_they_are(line):
+    """An invalid use of `H` is left for the parser to reject."""
+    assert cron.resolve(line, "analytics/phase2") == line

@@ -6,6 +6,7 @@ Defaults of the API server are written out, so that any other value in an object
 from datetime import timedelta
 from typing import Final
 
+from refresh_api import cron
 from refresh_api.objects import Json
 from refresh_api.project import SourceRef
 from refresh_api.spec import RefreshSpec
@@ -35,7 +36,7 @@ def managed_objects(
 def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS) -> Json:
     """Return the CronJob that starts a refresh's scheduled runs."""
     body: Json = {
-        "schedule": spec.schedule,
+        "schedule": cron.resolve(spec.schedule, str(refresh.ref)),
         "timeZone": spec.time_zone,
         "suspend": suspended,
         "concurrencyPolicy": "Forbid",

@@ -92,7 +92,7 @@ def _next_runs(refresh: Refresh, suspension: Suspension | None, now: datetime) -
     if isinstance(refresh.spec, InvalidSpec) or (suspension and suspension.until is None):
         return {"next_schedule_time": None, "next": None, "next_schedule_times": []}
     begin = max(now, suspension.until) if suspension and suspension.until else now
-    coming = list(islice(cron.parse(refresh.spec.schedule, refresh.spec.time_zone).runs_after(begin), 3))
+    coming = list(islice(cron.parse(cron.resolve(refresh.spec.schedule, str(refresh.ref)), refresh.spec.time_zone).runs_after(begin), 3))
     first = coming[0] if coming else None
     return {
         "next_schedule_time": first,

@@ -63,7 +63,7 @@ def _checks(file: Path, project: Path | None, secrets: Path | None, now: datetim
         yield from (Check(False, problem.field, problem.message) for problem in error.problems)
         return
     yield Check(True, "spec", "all fields are known and valid")
-    start = next(cron.parse(run_request.spec.schedule, run_request.spec.time_zone).after(now), None)
+    start = next(cron.parse(run_request.schedule, run_request.spec.time_zone).after(now), None)
     yield Check(
         start is not None, "spec.schedule", f"the next run is {start:%A %Y-%m-%d %H:%M %Z}" if start else "the schedule has no future run"
     )

@@ -12,7 +12,7 @@ def check(run_request: RunRequest, run: str) -> None:
     slot = scheduled_time_of(run)
     if slot is None:
         return
-    schedule = cron.parse(run_request.spec.schedule, run_request.spec.time_zone)
+    schedule = cron.parse(run_request.schedule, run_request.spec.time_zone)
     if schedule.is_repeat(slot) and run_request.mode == "refresh":
         wall = slot.astimezone(schedule.zone)
         message = f"clocks went back: the run of {wall:%H:%M} was an hour ago, this is the second {wall:%H:%M} of {wall:%Y-%m-%d}"
