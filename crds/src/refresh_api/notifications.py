@@ -21,11 +21,20 @@ class NotifyWhen(StrEnum):
     FAILED = "Failed"
     WARNED = "Warned"
     RECOVERED = "Recovered"
+    STALE = "Stale"
 
 
 _CHANNELS: Final = ("slack", "email", "teams", "googleChat", "pagerDuty", "alertmanager", "webhook")
 _ONE_SAYS: Final = f"name exactly one of {', '.join(_CHANNELS[:-1])} and {_CHANNELS[-1]}"
 _NO_WARNED_SAYS: Final = "pagerDuty and alertmanager take no Warned: nothing would resolve it"
+
+
+NO_LIMIT_SAYS: Final = "notifications of stale data (when: Stale) need freshness.maxStaleness: without it no data are stale"
+NO_LIMIT_RULE: Final = rule(
+    "!has(self.notifications) || has(self.freshness) || self.notifications.all(n, !has(n.when) || !n.when.exists(x, x == 'Stale'))",
+    NO_LIMIT_SAYS,
+)
+"""Rule of the whole spec."""
 
 
 class Notification(SpecModel):
@@ -57,7 +66,8 @@ class Notification(SpecModel):
         json_schema_extra=SET,
         description="When to notify. Failed: after each failed run. Warned: after each run that succeeded with warnings. "
         "Recovered: once, after the first complete run that succeeds after failed ones; always for pagerDuty and alertmanager, which take "
-        "no Warned. Defaults to Failed.",
+        "no Warned. Stale: once, when the data become older than spec.freshness.maxStaleness, and once when they are fresh again. "
+        "Defaults to Failed.",
     )
 
     @property

@@ -13,7 +13,7 @@ from refresh_api.freeform import LEVELS, bounded
 from refresh_api.lineage import Lineage
 from refresh_api.model import SpecModel
 from refresh_api.names import RUN_REQUEST_LENGTH
-from refresh_api.notifications import Notification
+from refresh_api.notifications import NO_LIMIT_RULE, NO_LIMIT_SAYS, Notification, NotifyWhen
 from refresh_api.pod_template import PodTemplate
 from refresh_api.project import Project
 from refresh_api.resources import Resources
@@ -113,7 +113,7 @@ class History(SpecModel):
 class RefreshSpec(SpecModel):
     """What to refresh and when."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": list(preview_settings.RULES)})
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*preview_settings.RULES, NO_LIMIT_RULE]})
 
     display_name: Title | None = Field(
         default=None, description="Name for people, on the page and in the notes of dbt_refresh_log. Defaults to the name of the resource."
@@ -255,6 +255,12 @@ class RefreshSpec(SpecModel):
             called = [each.authorization_secret_ref if each else None for each in (self.cache, self.lineage)]
             names = [self.warehouse.secret_ref.name, self.project_secret, *(each.name if each else None for each in called)]
             preview_settings.check(self.preview, bool(self.project and self.project.git), *names)
+        return self
+
+    @model_validator(mode="after")
+    def _stale_by_a_limit(self) -> Self:
+        if self.freshness is None and any(NotifyWhen.STALE in each.when for each in self.notifications):
+            raise ValueError(NO_LIMIT_SAYS)
         return self
 
     @model_validator(mode="after")

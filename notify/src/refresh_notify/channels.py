@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from refresh_api.channels import Alertmanager, Channel, EmailTo, GoogleChat, PagerDuty, Slack, Teams, Webhook
-from refresh_api.notifications import NotifyWhen
 from refresh_notify import alertmanager, google_chat, pager_duty, slack, teams, webhook
 from refresh_notify.mail import send_mail, smtp_values
 from refresh_notify.message import Message
@@ -30,7 +29,7 @@ def send(channel: Channel, secret: Mapping[str, str], message: Message, rules: R
             key = secret_value(name, secret, channel.routing_key_secret_ref.key)
             run = message.run
             # a test opens an incident, and resolves it
-            for resolves in (False, True) if run.is_test else (run.when is NotifyWhen.RECOVERED,):
+            for resolves in (False, True) if run.is_test else (run.resolves,):
                 post("PagerDuty", channel.url, pager_duty.body(key, channel.severity, message, resolves=resolves), rules)
         case Alertmanager():
             url = alertmanager.alerts_url(secret_value(name, secret, "url"))

@@ -14,4 +14,4 @@ def body(message: Message) -> JsonValue:
     if link := message.run.link:
         widgets.append({"buttonList": {"buttons": [{"text": "Open the run", "onClick": {"openLink": {"url": link}}}]}})
     card: JsonValue = {"header": {"title": message.subject}, "sections": [{"widgets": widgets}]}
-    return {"cardsV2": [{"cardId": message.run.run, "card": card}]}
+    return {"cardsV2": [{"cardId": message.run.run or message.run.refresh, "card": card}]}

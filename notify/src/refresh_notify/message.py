@@ -15,17 +15,20 @@ _TEXT_LENGTH = 3000
 
 @dataclass(frozen=True)
 class NotifiedRun:
-    """A run that people are notified of."""
+    """What people are notified of: a run, or that the data of a refresh are stale."""
 
     refresh: str
     namespace: str
     title: str
-    run: str
+    run: str | None
+    """Name of the run; None if people are notified of stale data."""
     reason: str
     message: str
     """Names the step, and the model or test with its error."""
     when: NotifyWhen = NotifyWhen.FAILED
     """Why people are notified."""
+    is_over: bool = False
+    """Whether data that were stale are fresh again."""
     is_test: bool = False
     """Whether nothing has happened, and a message only shows that the channel works."""
     uid: str | None = None
@@ -46,7 +49,9 @@ class NotifiedRun:
 
     @property
     def link(self) -> str | None:
-        """The URL of this run; None without a template."""
+        """The URL of this run; None without a run or a template."""
+        if self.run is None:
+            return None
         values = {"{namespace}": self.namespace, "{name}": self.refresh, "{run}": self.run}
         link = self.link_template
         for placeholder, value in values.items():
@@ -56,7 +61,12 @@ class NotifiedRun:
     @property
     def event(self) -> str:
         """Why people are notified, in one word."""
-        return "Test" if self.is_test else self.when.value
+        return "Test" if self.is_test else "Fresh" if self.is_over else self.when.value
+
+    @property
+    def resolves(self) -> bool:
+        """Whether what people were notified of before is over."""
+        return self.is_over or self.when is NotifyWhen.RECOVERED
 
     @property
     def identity(self) -> str:
@@ -85,7 +95,7 @@ def message_for(run: NotifiedRun, redact: Redactor | None = None) -> Message:
     subject = redact.clipped(" ".join(f"{sign} {run.title} refresh {what}".split()), _SUBJECT_LENGTH)
     since = f", after failing since {time_text(run.failing_since)}" if run.failing_since else ""
     lines = [
-        f"{run.refresh} (run {run.run}) {what}{since}",
+        f"{run.refresh}{f' (run {run.run})' if run.run else ''} {what}{since}",
         run.message,
         *([f"What to do: {run.hint}"] if run.hint else []),
         *([f"Valid marts: {run.marts}"] if run.marts else []),
@@ -114,6 +124,8 @@ def _event(run: NotifiedRun) -> tuple[str, str]:
             return "⚠", "succeeded with warnings"
         case NotifyWhen.RECOVERED:
             return "✓", "recovered"
+        case NotifyWhen.STALE:
+            return ("✓", "has fresh data again") if run.is_over else ("⚠", "has stale data")
 
 
 def _printable(text: str) -> str:
@@ -129,5 +141,5 @@ def _further(run: NotifiedRun) -> list[str]:
     return [
         "For more details:",
         f"  kubectl -n {run.namespace} describe dashboardrefresh {run.refresh}",
-        f"  kubectl -n {run.namespace} logs job/{run.run}",
+        *([f"  kubectl -n {run.namespace} logs job/{run.run}"] if run.run else []),
     ]

@@ -153,6 +153,7 @@ def checked(ref: Any, **project: Any) -> dict[str, Any]:
     return {"project": {"onProjectChange": "Run", **fetched(ref=ref)["project"], **project}}
 
 
+SLACK_HOOK = {"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}
 RANGES = [
     *(">=1.2 <2", "^1.2", "~1.2.3", "1.x", "1.2.*", "*", "v1", "=1.2.3", "!=1.2.3 >1", ">= 1.2, < 2", "1.2 - 1.4", "1.2||^2 || 3"),
     ">=2.0.0-rc.1 <3.0.0-0",
@@ -274,6 +275,7 @@ REFUSED = {
     "an open day": ({"schedule": "0 0 H * *"}, "five fields"),
     "an open hour with a step": ({"schedule": "0 H/6 * * *"}, "five fields"),
     "an open minute in small letters": ({"schedule": "h * * * *"}, "five fields"),
+    "stale data without a limit": ({"freshness": None, "notifications": [{**SLACK_HOOK, "when": ["Stale"]}]}, "freshness.maxStaleness"),
     "a tab in a schedule": ({"schedule": "0 0\t* * *"}, "five fields"),
     "a zone of some systems": ({"timeZone": "posix/Etc/UTC"}, "IANA"),
     "a key that leads out of its folder": (
@@ -341,6 +343,7 @@ TAKEN = {
     "a short image": {"image": "runner"},
     "an autumn's 31st": {"schedule": "0 0 31 9-11 *"},
     "a leap day": {"schedule": "0 0 29 2 *"},
+    "notifications of stale data": {"freshness": {"maxStaleness": "4h"}, "notifications": [{**SLACK_HOOK, "when": ["Stale", "Failed"]}]},
     "an open minute": {"schedule": "H * * * *"},
     "an open minute and hour": {"schedule": "H H * mar thu"},
     "an open minute every quarter of an hour, by day": {"schedule": "H/15 6-20 * * *"},

@@ -41,6 +41,9 @@ RECOVERED = replace(
     when=NotifyWhen.RECOVERED,
     failing_since=datetime(2026, 3, 3, tzinfo=UTC),
 )
+STALE = replace(
+    FAILED, run=None, reason="Stale", message="the last successful run finished at 05:30", step=None, marts=None, when=NotifyWhen.STALE
+)
 HOSTILE = "<!channel> <users/all> [the run](http://evil.example) <a href='http://evil.example'>x</a> @here **b** \x1b[2J\u202e"
 KEY = "0123456789abcdef0123456789abcdef"
 BY_KEY = {"webhookSecretRef": {"name": "hook", "key": "url"}}
@@ -84,6 +87,8 @@ def test_a_message_is_accepted_with_its_texts(kind: str, receiver: receivers.Rec
         answer = told(notification(kind), f"{server.url}/hook/geheim")
         assert answer.sent, answer.message
         assert told(notification(kind), f"{server.url}/hook/geheim", replace(FAILED, message="é\n" * 1500, hint="😀" * 400)).sent
+        assert told(Notification.model_validate({kind: CHANNELS[kind], "when": ["Stale"]}), f"{server.url}/hook/geheim", STALE).sent
+    assert "the last successful run finished at 05:30" in server.asked[2].body
     assert "mart_a: column does not exist" in server.asked[0].body
     assert "3/6 marts" in server.asked[0].body
     assert "https://runs.example/default/phase2/phase2-1" in server.asked[0].body
@@ -128,6 +133,22 @@ def test_pagerduty_has_one_incident_per_refresh_that_a_recovery_resolves():
     assert (refused.channel, refused.message) == ("PagerDuty (pd/key)", "PagerDuty answered 400")
     event = json.loads(server.asked[0].body)
     assert (event["payload"]["severity"], event["links"][0]["href"]) == ("error", "https://runs.example/default/phase2/phase2-1")
+
+
+def test_stale_data_are_an_incident_and_an_alert_of_their_own():
+    """A recovery does not resolve them: a failed run and stale data may have different causes. Fresh data do."""
+    incidents, alerts = receivers.Incidents(), receivers.Alerts()
+    with receivers.Checking(incidents, alertmanager=alerts) as server:
+        to = {"when": ["Failed", "Stale"]}
+        paged = Notification.model_validate({**pager_duty(server).model_dump(by_alias=True, exclude_none=True), **to})
+        fired = Notification.model_validate({"alertmanager": CHANNELS["alertmanager"], **to})
+        secrets = {"pd": {"key": KEY}, "hook": {"url": f"{server.url}/alertmanager"}}
+        for run in (FAILED, STALE, RECOVERED):
+            assert all(answer.sent for answer in notify([paged, fired], secrets, run, Rules(allow_http=True)))
+        assert list(incidents.open) == [(KEY, "dashboard-refresh/u-1/stale")]
+        assert [labels["alertname"] for labels in alerts.firing()] == ["DashboardRefreshDataStale"]
+        assert all(answer.sent for answer in notify([paged, fired], secrets, replace(STALE, is_over=True), Rules(allow_http=True)))
+        assert (list(incidents.open), alerts.firing()) == ([], [])
 
 
 def test_alertmanager_has_one_alert_per_refresh_that_a_recovery_resolves():

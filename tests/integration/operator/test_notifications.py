@@ -112,6 +112,32 @@ def test_a_recovery_is_notified_once(operator, slack):
     assert [json.loads(asked.body)["text"].splitlines()[0] for asked in slack.asked] == ["*✓ Phase 2 refresh recovered*"]
 
 
+@pytest.mark.slow
+def test_stale_data_are_notified_once_and_so_are_fresh_data(operator, slack):
+    """By time alone: no run fails. A restarted operator repeats nothing. A channel that does not want it is not told."""
+    webhook = {"channel": "#phase2-alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}
+    other = {"channel": "#others", "webhookSecretRef": {"name": "slack", "key": "url"}}
+    channels = [{"slack": webhook, "when": ["Stale"]}, {"slack": other, "when": ["Failed", "Recovered"]}]
+    operator.create_refresh("aged", token="one", freshness={"maxStaleness": "4s"}, notifications=channels)
+    operator.end_pod(operator.wait_for_job("aged"))
+    operator.wait_for(lambda: len(slack.asked) == 1, 30, "aged")
+    operator.stop(signal.SIGKILL)
+    operator.patch_spec("aged", displayName="Touched")
+    operator.start()
+    operator.wait_for(lambda: operator.status("aged")["observedGeneration"] == 2, 20, "aged")
+    assert len(slack.asked) == 1
+    operator.request_run("aged", "two")
+    operator.end_pod(operator.wait_for_job("aged"))
+    operator.wait_for(lambda: len(slack.asked) == 3, 30, "aged")
+    told = [json.loads(asked.body) for asked in slack.asked]
+    assert [each["text"].splitlines()[0].strip("*") for each in told] == [
+        "⚠ Phase 2 refresh has stale data",
+        "✓ Touched refresh has fresh data again",
+        "⚠ Touched refresh has stale data",
+    ]
+    assert {each["channel"] for each in told} == {"#phase2-alerts"}
+
+
 def test_incidents_and_alerts_are_resolved_by_a_recovery(telling):
     """Without being asked for in `when`. The failure is that of a run without a report; the runs after it fail and succeed."""
     incidents, alerts, key = Incidents(), Alerts(), "0123456789abcdef0123456789abcdef"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from refresh_api.notifications import NotifyWhen
 from refresh_notify import NotifiedRun, message_for
@@ -28,7 +29,7 @@ def test_the_subject_says_what_failed_where_and_why():
 def test_the_text_says_what_to_do_next():
     """It has the run, the model with its error, a hint, and commands for more details."""
     text = message_for(FAILED).text
-    for part in (FAILED.run, FAILED.message, FAILED.hint, "0/4", "kubectl -n dashboards logs job/phase2-dashboards-refresh-29384"):
+    for part in (str(FAILED.run), FAILED.message, FAILED.hint, "0/4", "kubectl -n dashboards logs job/phase2-dashboards-refresh-29384"):
         assert part in text
 
 
@@ -56,6 +57,19 @@ def test_a_subject_is_one_line():
 def test_a_long_error_is_cut():
     """Slack rejects messages that are too long."""
     assert len(message_for(replace(FAILED, message="x" * 50_000)).text) < 4000
+
+
+def test_stale_data_are_about_no_run():
+    """The message names no run, and no command that shows the log of one."""
+    about: dict[str, Any] = {"run": None, "step": None, "hint": "", "attempts": 1, "marts": None, "when": NotifyWhen.STALE}
+    stale = replace(FAILED, **about, reason="Stale", message="the last successful run finished at 05:30, more than 4h ago")
+    message = message_for(replace(stale, link_template="https://runs.example/{run}"))
+    assert (message.subject, message.run.link, message.run.event) == ("⚠ Phase 2 refresh has stale data", None, "Stale")
+    assert message.text.startswith("phase2-dashboards-refresh has stale data\nthe last successful run finished at 05:30, more than 4h ago")
+    assert "describe dashboardrefresh phase2-dashboards-refresh" in message.text
+    assert "logs job" not in message.text
+    over = message_for(replace(stale, is_over=True, message="the last successful run finished at 11:02, at most 4h ago"))
+    assert (over.subject, over.run.event, over.run.resolves) == ("✓ Phase 2 refresh has fresh data again", "Fresh", True)
 
 
 def test_warnings_and_a_recovery_are_no_failure():

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from refresh_api.names import RUN_MODE
+from refresh_api.notifications import NotifyWhen
 from refresh_api.status import OperatorStatus
 from support.snapshots import NOW, build_job, build_refresh, build_snapshot, condition_of, decision_for, minutes_from_now, status_after
 
@@ -40,7 +41,10 @@ def test_data_becomes_stale_by_time_alone_with_one_event():
     assert waiting.requeue_after <= timedelta(minutes=10, seconds=1)
     later = decision_for(build_snapshot(build_refresh(fresh, freshness=OBJECTIVE)), NOW + timedelta(minutes=11))
     assert "DataStale" in [note.reason for note in later.events]
-    assert decision_for(build_snapshot(build_refresh(later.status, freshness=OBJECTIVE)), NOW + timedelta(minutes=11)).events == ()
+    repeated = decision_for(build_snapshot(build_refresh(later.status, freshness=OBJECTIVE)), NOW + timedelta(minutes=11))
+    assert (repeated.events, repeated.notifications) == ((), ())
+    (notice,) = later.notifications
+    assert (notice.when, notice.run, waiting.notifications) == (NotifyWhen.STALE, None, ())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Decides from one snapshot what to change in the cluster; pure."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,13 +11,14 @@ from refresh_api.values import duration
 from refresh_operator.reconcile.analysis import analyse, requeue_after
 from refresh_operator.reconcile.lifecycle import JobLifecycle
 from refresh_operator.reconcile.managed_objects import Replacement, changed_defaults, drifted, plan_objects
-from refresh_operator.runs.notices import Notice, notices
+from refresh_operator.runs.notices import Notice, freshness_notices, notices
 from refresh_operator.runs.runs import Timeouts
 from refresh_operator.settings import Settings
 from refresh_operator.specs.cronjob import managed_objects
 from refresh_operator.specs.diff import Difference
 from refresh_operator.state.refresh import InvalidSpec
 from refresh_operator.state.snapshot import Snapshot
+from refresh_operator.status.conditions import freshness_change
 from refresh_operator.status.events import Event, defaults_event, drift_event, events_of, project_event
 from refresh_operator.status.status import Analysis, new_status
 
@@ -43,7 +45,7 @@ class Decision:
     drifted_kinds: tuple[str, ...] = ()
     """Kinds of the objects that somebody edited or deleted."""
     notifications: tuple[Notice, ...] = ()
-    """Runs for which to send notifications."""
+    """Runs, and stale data, to notify people of."""
     requeue_after: timedelta = timedelta(minutes=5)
 
 
@@ -84,9 +86,14 @@ def decide(snapshot: Snapshot, settings: Settings, now: datetime, tolerated: fro
             *events_of(refresh.status, status, analysis.ended, analysis.missed.runs, now),
         ),
         drifted_kinds=tuple(str(item["kind"]) for item, _ in drifts),
-        notifications=tuple(notices(refresh.status.failing_since, analysis.ended, now)) if spec and spec.notifications else (),
+        notifications=tuple(_notices(refresh.status, status, analysis, now)) if spec and spec.notifications else (),
         requeue_after=timedelta(0) if is_changed else requeue_after(snapshot, analysis, status, timeouts, settings, now),
     )
+
+
+def _notices(before: OperatorStatus, after: OperatorStatus, analysis: Analysis, now: datetime) -> Iterator[Notice]:
+    yield from notices(before.failing_since, analysis.ended, now)
+    yield from freshness_notices(freshness_change(before, after))
 
 
 def _wanted(snapshot: Snapshot, settings: Settings, analysis: Analysis) -> tuple[Json, ...]:

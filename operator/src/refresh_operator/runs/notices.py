@@ -1,4 +1,4 @@
-"""Of which ended runs the operator notifies people, and why; pure."""
+"""Of which ended runs, and of which stale data, the operator notifies people; pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from refresh_api.notifications import NotifyWhen
-from refresh_api.status import FinishedRun, Outcome, Reason
+from refresh_api.status import Condition, FinishedRun, Outcome, Reason
 from refresh_operator.runs.runs import EndedRun
 
 _WITHIN: Final = timedelta(days=1)
@@ -16,12 +16,14 @@ _WHEN: Final = {Outcome.FAILED: NotifyWhen.FAILED, Outcome.WARNED: NotifyWhen.WA
 
 @dataclass(frozen=True)
 class Notice:
-    """A run to notify people of."""
+    """A run, or stale data, to notify people of."""
 
-    run: FinishedRun
+    run: FinishedRun | None
     when: NotifyWhen
     failing_since: datetime | None = None
     """When the first of the failed runs ended, if this one is a recovery."""
+    freshness: Condition | None = None
+    """The condition that says since when the data are stale, or fresh again."""
 
 
 def failing_since(before: datetime | None, run: FinishedRun) -> datetime | None:
@@ -46,3 +48,9 @@ def notices(since: datetime | None, ended: tuple[EndedRun, ...], now: datetime) 
             if since and after is None:
                 yield Notice(each.run, NotifyWhen.RECOVERED, since)
         since = after
+
+
+def freshness_notices(change: Condition | None) -> Iterator[Notice]:
+    """Yield what to notify people of if the data have become stale, or fresh again: if the condition DataFresh has changed to `change`."""
+    if change:
+        yield Notice(None, NotifyWhen.STALE, freshness=change)

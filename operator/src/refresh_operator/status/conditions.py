@@ -161,6 +161,14 @@ def _freshness(refresh: Refresh, new: OperatorStatus, generation: int, now: date
     return [_condition(refresh.status, "DataFresh", status, reason, message, generation, now)]
 
 
+def freshness_change(before: OperatorStatus, after: OperatorStatus) -> Condition | None:
+    """Return the condition DataFresh if data that were fresh have become stale, or the other way round; otherwise None."""
+    old, new = before.condition("DataFresh"), after.condition("DataFresh")
+    if old is None or new is None or FreshReason.NEVER_LOADED in {old.reason, new.reason} or old.reason == new.reason:
+        return None
+    return new
+
+
 def stale_after(refresh: Refresh, new: OperatorStatus, now: datetime) -> timedelta | None:
     """Return the time until the data becomes stale; None without `spec.freshness` or a successful run."""
     if isinstance(refresh.spec, InvalidSpec) or refresh.spec.freshness is None or new.last_success_time is None:

@@ -6,11 +6,12 @@ from datetime import datetime
 from refresh_api.model import time_text
 from refresh_api.objects import Json
 from refresh_api.project import short_revision
-from refresh_api.reasons import EventReason, FreshReason, SuspendedReason
+from refresh_api.reasons import EventReason, SuspendedReason
 from refresh_api.status import ConditionStatus, MissedReason, OperatorStatus, Outcome, ProjectCheck, Reason, clip
 from refresh_operator.runs.missed_runs import MissedRun
 from refresh_operator.runs.runs import EndedRun
 from refresh_operator.specs.diff import Difference
+from refresh_operator.status.conditions import freshness_change
 
 _RUN_REASONS = {
     Outcome.SUCCEEDED: EventReason.RUN_SUCCEEDED,
@@ -94,12 +95,8 @@ def _project_events(before: OperatorStatus, after: OperatorStatus) -> list[Event
 
 
 def _freshness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
-    old, new = before.condition("DataFresh"), after.condition("DataFresh")
-    if (
-        new is None
-        or new.reason == FreshReason.NEVER_LOADED
-        or (old.reason if old else FreshReason.NEVER_LOADED) in (new.reason, FreshReason.NEVER_LOADED)
-    ):
+    new = freshness_change(before, after)
+    if new is None:
         return []
     stale = new.status is not ConditionStatus.TRUE
     return [
