@@ -38,14 +38,14 @@ class PreviewPod:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(value)
 
-    def run(self, spec: dict[str, Any], ref: dict[str, str], base: str, allow: tuple[str, ...] = (), **variables: Any) -> int:
-        """Fetch both commits and preview; return the exit code."""
+    def run(self, spec: dict[str, Any], ref: dict[str, str], base: str, **preview: Any) -> int:
+        """Fetch both commits and preview with these fields of the request; return the exit code."""
         for folder, wanted in ((self.folders.new, ref), (self.folders.base, {"commit": base})):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            environment = self._environment(self._request(spec, wanted, allow, variables), spec)
+            environment = self._environment(self._request(spec, wanted, preview), spec)
             assert fetch_command(environment, folder, self.place / "fetch-secrets") == ExitCode.OK, self.output.getvalue()
-        environment = self._environment(self._request(spec, ref, allow, variables), spec)
+        environment = self._environment(self._request(spec, ref, preview), spec)
         environment.termination_log.write_bytes(b"")
         with environment.cancellation.installed():
             return preview_in_pod(environment, self.folders)
@@ -55,7 +55,7 @@ class PreviewPod:
         """The termination message."""
         return PreviewEnd.model_validate_json((self.place / "termination-log").read_text())
 
-    def _request(self, spec: dict[str, Any], ref: dict[str, str], allow: tuple[str, ...], variables: dict[str, Any]) -> RunRequest:
+    def _request(self, spec: dict[str, Any], ref: dict[str, str], preview: dict[str, Any]) -> RunRequest:
         of_preview = {
             **{key: value for key, value in spec.items() if key not in ("cache", "notifications", "preview")},
             "warehouse": {"secretRef": {"name": "warehouse-preview"}},
@@ -64,8 +64,7 @@ class PreviewPod:
         return RunRequest(
             refresh=self.ref,
             spec=RefreshSpec.model_validate(of_preview),
-            vars=variables,
-            preview=PreviewRequest(name=self.name, uid=self.uid, allow=list(allow)),
+            preview=PreviewRequest(name=self.name, uid=self.uid, **preview),
         )
 
     def _environment(self, request: RunRequest, spec: dict[str, Any]) -> Environment:

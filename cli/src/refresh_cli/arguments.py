@@ -73,6 +73,8 @@ def _add_preview_options(command: argparse.ArgumentParser) -> None:
     change.add_argument("--tag", help="tag with the change")
     change.add_argument("--commit", help="commit with the change, by its full hash")
     command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="dbt variable for this preview; repeatable")
+    help_ = "dbt selectors, which narrow the preview to those of the models that the change touches; repeatable"
+    command.add_argument("--select", action="append", default=[], metavar="SELECTION", help=help_)
     kinds = [kind.lower() for kind in Difference]
     command.add_argument("--allow", nargs="*", choices=kinds, default=[], help="kinds of differences that do not change the exit code")
     command.add_argument("--no-wait", action="store_true", help="print the name of the preview, and do not wait for its report")

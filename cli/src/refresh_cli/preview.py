@@ -16,7 +16,7 @@ from refresh_api.plain import one_line, plain
 from refresh_api.preview import PreviewState, PreviewStatus
 from refresh_api.preview_report import DIFFERS, Difference
 from refresh_api.project import short_revision
-from refresh_api.run_request import vars_text
+from refresh_api.run_request import selectors_in, vars_text
 from refresh_api.values import duration
 from refresh_cli.follow import TIMED_OUT
 from refresh_cli.kubectl import PREVIEWS, CliError, Kubectl, incompatible
@@ -51,17 +51,18 @@ def preview_command(kubectl: Kubectl, options: argparse.Namespace) -> int:
 
 
 def manifest(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the RefreshPreview to create; ValueError for invalid variables."""
+    """Return the RefreshPreview to create; ValueError for invalid variables or selectors."""
     ref = {kind: value for kind in ("branch", "tag", "commit") if (value := getattr(options, kind))}
     vars_text(options.var)
     variables = dict(word.split("=", 1) for word in options.var)
+    select = selectors_in(options.select, "--select")
     allow = [kind for kind in Difference if kind.lower() in options.allow]
     start = options.name[: NAME_MAX_LENGTH - _SUFFIX].rstrip("-.")
     return {
         "apiVersion": API_VERSION,
         "kind": PREVIEW_KIND,
         "metadata": {"generateName": f"{start}-"},
-        "spec": {"refresh": options.name, "ref": ref, "variables": variables, "allow": allow},
+        "spec": {"refresh": options.name, "ref": ref, "variables": variables, "select": select, "allow": allow},
     }
 
 

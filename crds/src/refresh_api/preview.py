@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from refresh_api.fields import SET, ObjectName
+from refresh_api.fields import SET, ObjectName, Selector
 from refresh_api.maps import StringMap
 from refresh_api.model import Model, SpecModel, Time
 from refresh_api.names import RUN_VARS_LENGTH
@@ -58,6 +58,11 @@ class PreviewSpec(SpecModel):
         default_factory=dict,
         description="dbt variables, which override those of the refresh. A value is JSON if it can be parsed as JSON (5, true), "
         "otherwise a string. Defaults to none.",
+    )
+    select: list[Selector] = Field(
+        default_factory=list,
+        max_length=50,
+        description="dbt selectors, which narrow the preview to those of the models that the change touches. Defaults to all of these.",
     )
     allow: list[Difference] = Field(
         default_factory=list,
@@ -125,7 +130,7 @@ class PreviewReason(StrEnum):
     NOTHING_LIVE = "NothingLive"
     """It is not known which commit is live: no run has published one, or the last publish was a rollback."""
     INVALID_PREVIEW = "InvalidPreview"
-    """The spec is invalid, or Kubernetes rejects an object made from it."""
+    """The spec is invalid, it selects none of the models that the change touches, or Kubernetes rejects an object made from it."""
 
 
 class PreviewStatus(Model):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import IntEnum, StrEnum
@@ -83,16 +83,20 @@ class RunMode:
 
 
 def _selectors(text: str) -> str:
-    words = text.split()
     if len(text) > _SELECTORS_LENGTH:
         raise ValueError(f"select=…: write at most {_SELECTORS_LENGTH} characters of selectors")
-    for word in words:
+    return " ".join(selectors_in([text], f"select={text}"))
+
+
+def selectors_in(texts: Iterable[str], where: str) -> list[str]:
+    """Return the dbt selectors in texts that separate them by spaces; ValueError for an invalid one, which says `where` it is."""
+    for word in (words := [word for text in texts for word in text.split()]):
         try:
             TypeAdapter(Selector).validate_python(word)
         except ValidationError as error:
             says = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Value error, ")
-            raise ValueError(f"select={text}: {word!r}: {says}") from None
-    return " ".join(words)
+            raise ValueError(f"{where}: {word!r}: {says}") from None
+    return words
 
 
 def run_vars(text: str) -> dict[str, JsonValue]:
@@ -157,11 +161,13 @@ def _checked_mode(text: str) -> str:
 
 
 class PreviewRequest(Model):
-    """Which RefreshPreview a pod reports to, and what it may differ in."""
+    """Which RefreshPreview a pod reports to, what it builds, and what it may differ in."""
 
     name: str
     uid: str
     allow: list[str] = Field(default_factory=list)
+    select: list[str] = Field(default_factory=list)
+    """dbt selectors that narrow what is built; empty for all that the change touches."""
 
 
 class RunRequest(Model):

@@ -15,6 +15,7 @@ FULL = {
     "refresh": "main",
     "ref": {"branch": "fix/tranche"},
     "variables": {"as_of": "2026-01-31", "deep": '{"a": [1]}'},
+    "select": ["+mart_a", "tag:finance,state:modified", "path:models/marts"],
     "allow": ["Added", "Columns"],
     "ttlSecondsAfterFinished": 3600,
 }
@@ -47,7 +48,7 @@ def verdicts(doors: ApiServer, spec: dict[str, Any], name: str = "a") -> tuple[s
         {"ref": {"tag": "v1"}},
         {"ref": {"semver": "^1.2"}},
         {"ref": {"commit": "a" * 40}},
-        {"variables": None, "allow": None, "ttlSecondsAfterFinished": 0},
+        {"variables": None, "select": None, "allow": None, "ttlSecondsAfterFinished": 0},
     ],
     ids=["the full spec", "a tag", "a range of versions", "a commit", "nulls"],
 )
@@ -66,6 +67,9 @@ REFUSED = {
     "an option for dbt": ({"variables": {"--x": "1"}}, "the name of a dbt variable"),
     "a variable that is not a text": ({"variables": {"n": 5}}, "string"),
     "33 variables": ({"variables": {f"v{number}": "x" for number in range(33)}}, "32"),
+    "an option of dbt": ({"select": ["--full-refresh"]}, "write one dbt selector"),
+    "two selectors in one": ({"select": ["mart_a mart_b"]}, "write one dbt selector"),
+    "51 selectors": ({"select": [f"m{number}" for number in range(51)]}, "50"),
     "an unknown difference": ({"allow": ["Everything"]}, "Added"),
     "a difference twice": ({"allow": ["Added", "Added"]}, "Added"),
     "a time in the past": ({"ttlSecondsAfterFinished": -1}, "0"),

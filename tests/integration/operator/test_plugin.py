@@ -146,11 +146,12 @@ def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_n
     config = json.loads(operator.kubectl.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": operator.api.token(operator.namespace, "preview-requester")}
     kubeconfig.write_text(json.dumps(config))
-    for options, code in ((("--var", "n=5"), 3), (("--allow", "changed", "added"), 0), (("-o", "markdown"), 3)):
+    for options, code in ((("--var", "n=5", "--select", "mart_a tag:x"), 3), (("--allow", "changed", "added"), 0), (("-o", "markdown"), 3)):
         call = calls.submit(plugin, operator, "preview", "velos", "--branch", "fix", *options, kubeconfig=kubeconfig)
         (name,) = eventually(lambda: [each["metadata"]["name"] for each in operator.api.items(operator.namespace, PREVIEWS)], within=20)
         body = operator.api.get(operator.namespace, PREVIEWS, name)["spec"]
         assert (body["ref"], body["variables"]) == ({"branch": "fix"}, {"n": "5"} if "--var" in options else {})
+        assert body["select"] == (["mart_a", "tag:x"] if "--select" in options else [])
         wait_for_state(operator, name, "Running")
         report_differences(operator, name, unexpected=["Changed"] if code else [])
         done = call.result(60)
@@ -161,6 +162,8 @@ def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_n
         assert f"{heading}marts.a: 9 → 9 rows: 0 added, 0 removed, 2 changed (by id)" in done.stdout
         operator.api.delete(operator.namespace, PREVIEWS, name)
         eventually(lambda: not operator.api.items(operator.namespace, PREVIEWS), within=20)
+    invalid = plugin(operator, "preview", "velos", "--branch", "fix", "--select=--threads", kubeconfig=kubeconfig)
+    assert (invalid.returncode, invalid.stderr.startswith("error: --select: '--threads': write one dbt selector")) == (2, True)
     refused = plugin(operator, "preview", "nobody", "--branch", "fix", kubeconfig=kubeconfig)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "failed: there is no DashboardRefresh nobody in this namespace" in refused.stderr

@@ -41,3 +41,44 @@ def test_a_change_that_changes_nothing(changed: ChangedProject):
     code, output = changed.preview()
     assert code == 0
     assert "dwh_marts.mart_b: no difference, 100 rows" in output
+
+
+def test_a_selection_narrows_what_is_built_and_compared(changed: ChangedProject):
+    """The change touches fait_lignes and mart_a, which reads it. mart_a alone is built on the live fact, and the report says so."""
+    changed.live()
+    changed.replace("facts/fait_lignes", "select id, zone, mois", "select id, zone + 1 as zone, mois")
+    changed.replace("marts/mart_a", "from {{ ref('fait_lignes') }}", "from {{ ref('fait_lignes') }} where id > 1")
+    code, found = changed.preview_json("--select", "mart_a mart_b")
+    assert code == 3
+    assert [each["name"] for each in found["models"]] == ["mart_a"]
+    (mart,) = found["marts"]
+    assert (mart["relation"], mart["removed"], mart["changed"]) == ("dwh_marts.mart_a", 1, 0)
+    assert found["leftOut"] == [
+        "not selected: fait_lignes",
+        "mart_a reads dwh_facts.fait_lignes as it is live, although the change touches it",
+    ]
+    # the control: all that the change touches
+    _, found = changed.preview_json("--select", "+mart_a", "--select", "state:modified")
+    assert [each["name"] for each in found["models"]] == ["fait_lignes", "mart_a"]
+    assert (found["marts"][0]["changed"], found["leftOut"]) == (99, [])
+
+
+def test_a_selection_of_nothing_that_the_change_touches_is_an_error(changed: ChangedProject):
+    """A report without marts would read as if the change did nothing. Without a change, there is nothing to narrow."""
+    changed.live()
+    assert changed.preview("--select", "mart_b") == (0, "The change touches no model of this refresh.\n")
+    changed.replace("marts/mart_a", "select id, zone", "select id, zone + 0 as zone")
+    for selection, says in (
+        ("mart_b", "✗ the selection mart_b has none of the models that the change touches: mart_a"),
+        ("mart_c", "✗ invalid selection mart_c: "),
+        ("colour:red", "✗ invalid selection colour:red: "),
+        ("unique_mart_a_id", "✗ invalid selection unique_mart_a_id: unique_mart_a_id selects no model of the dbt project"),
+    ):
+        code, output = changed.preview("--select", selection)
+        assert code == 2, output
+        assert output.startswith(says), output
+    assert changed.preview("--select=--threads") == (
+        2,
+        "✗ --select: '--threads': write one dbt selector: a model's name, tag:name or path:folder, not an option\n",
+    )
+    assert changed.preview("--select", "mart_a")[0] == 0

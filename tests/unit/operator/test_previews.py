@@ -127,13 +127,14 @@ def test_one_attempt_within_its_own_limits():
     assert job_of(timeout="10m")["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 600 + 2 * 120 + 60
 
 
-def test_variables_and_allowed_differences_reach_the_runner():
+def test_variables_selectors_and_allowed_differences_reach_the_runner():
     """As in a run request; the annotations of the refresh do not."""
-    job = job_of(build_preview(variables={"n": "5", "as_of": "2026-01-31"}, allow=["Added"]))
+    job = job_of(build_preview(variables={"n": "5", "as_of": "2026-01-31"}, select=["+mart_a", "tag:x"], allow=["Added"]))
     request = request_of(job["spec"]["template"]["spec"]["containers"][0])
     assert request.vars == {"n": 5, "as_of": "2026-01-31"}
     assert request.preview
     assert (request.preview.name, request.preview.uid, request.preview.allow) == ("fix", UID, ["Added"])
+    assert request.preview.select == ["+mart_a", "tag:x"]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,9 @@ def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: R
         generation=refresh.metadata.generation,
         spec=of_preview,
         vars={**_date_of_live(refresh, spec), **wanted.vars},
-        preview=PreviewRequest(name=preview.metadata.name, uid=preview.metadata.uid, allow=[str(each) for each in wanted.allow]),
+        preview=PreviewRequest(
+            name=preview.metadata.name, uid=preview.metadata.uid, allow=[str(each) for each in wanted.allow], select=wanted.select
+        ),
     )
 
 

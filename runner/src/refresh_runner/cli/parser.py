@@ -88,6 +88,13 @@ def _preview(commands: _Commands) -> argparse.ArgumentParser:
         "-o", "--output", choices=("text", "markdown", "json"), default="text", help="form of the report; defaults to text"
     )
     preview.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="SELECTION",
+        help="dbt selectors, which narrow the preview to those of the models that the change touches; repeatable",
+    )
+    preview.add_argument(
         "--allow",
         choices=("added", "removed", "changed", "columns"),
         nargs="*",

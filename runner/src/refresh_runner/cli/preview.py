@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from refresh_api import preview_text
 from refresh_api.preview_report import DIFFERS, Difference
-from refresh_api.run_request import ExitCode
+from refresh_api.run_request import ExitCode, selectors_in
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
 from refresh_runner.cli.project_option import project_of
 from refresh_runner.core.errors import RunFailedError
@@ -21,7 +21,7 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
 from refresh_runner.postgres.conninfo import ConnectionInfo
-from refresh_runner.preview.preview import Preview, Previewer
+from refresh_runner.preview.preview import InvalidSelectionError, Preview, Previewer, Scope
 from refresh_runner.preview.report import report_of
 from refresh_runner.run.cancellation import CancelledError, Cause
 
@@ -37,6 +37,8 @@ class PreviewOptions:
     """Folder of the project that is live."""
     output: str
     allow: Collection[Difference]
+    select: Collection[str] = ()
+    """Texts with dbt selectors."""
 
 
 def preview_command(options: RunOptions, preview: PreviewOptions, environment: Environment) -> int:
@@ -49,6 +51,7 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
         plan = plan_of(run_request, Attempt("preview"), environment)
         project = project_of(run_request.spec, options.project)
         access = access_of(run_request.spec.warehouse.secret_ref.name, SecretFolder(options.secrets), environment.variables)
+        scope = Scope(tuple(selectors_in(preview.select, "--select")))
     except (InvalidRunRequestError, SecretMissingError, ValueError) as error:
         printer(environment)(f"✗ {error}")
         return ExitCode.USAGE
@@ -58,11 +61,14 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
     say = printer(environment, access)
     try:
         with environment.cancellation.timeout(plan.timeout, Cause.DEADLINE), environment.cancellation.enabled():
-            found = previewed(plan, Projects(project, preview.base), access, environment, uuid4().hex[:8], _log.debug)
+            found = previewed(plan, Projects(project, preview.base), access, environment, uuid4().hex[:8], scope, _log.debug)
     except CancelledError as cancelled:
         why = "not done within spec.timeout" if cancelled.cause is Cause.DEADLINE else "interrupted"
         say(f"✗ {why}; what the preview has built is dropped")
         return ExitCode.INTERRUPTED
+    except InvalidSelectionError as error:
+        say(f"✗ {error}")
+        return ExitCode.USAGE
     except RunFailedError as error:
         say(f"✗ {error.failure.text}")
         return ExitCode.FAILED
@@ -86,9 +92,10 @@ def previewed(
     access: ConnectionInfo,
     environment: Environment,
     id_: str,
+    scope: Scope,
     say: Callable[[str], None],
 ) -> Preview:
-    """Parse both projects, and build and compare what differs; RunFailedError says why that is not possible."""
+    """Parse both projects, and build and compare what differs; RunFailedError or InvalidSelectionError says why that is not possible."""
     log = logging.getLogger("dbt")
     with ExitStack() as stack:
         warehouse = stack.enter_context(warehouse_of(access, f"preview-{id_}", environment))
@@ -99,4 +106,4 @@ def previewed(
             dbt = Dbt(folder.absolute(), workdir, access, plan.dbt, warehouse.application_name, lambda _level, line: log.debug(line))
             dbt.parse()
             parsed.append(dbt)
-        return Previewer(plan, parsed[1], parsed[0], warehouse, id_, say).run(plan.timeout)
+        return Previewer(plan, parsed[1], parsed[0], warehouse, id_, scope, say).run(plan.timeout)

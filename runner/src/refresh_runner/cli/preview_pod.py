@@ -26,6 +26,7 @@ from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingErr
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_pod
 from refresh_runner.model.plan import Attempt
+from refresh_runner.preview.preview import InvalidSelectionError, Scope
 from refresh_runner.preview.report import report_of
 from refresh_runner.report.api_server import ApiServer
 from refresh_runner.report.log_output import JsonLines, Tail, log_to
@@ -102,15 +103,14 @@ class _Preview:
     def _previewed(self, secrets: SecretFolder, report: Callable[..., None]) -> int:
         environment = self.environment
 
-        def failed(failure: Failure) -> int:
-            message = failure.text
+        def failed(reason: str, message: str) -> int:
             _log.error(message)
             now = environment.clock.now()
             report(
                 state=PreviewState.FAILED,
                 message=message,
                 completion_time=now,
-                conditions=[_condition("Failed", failure.reason, message, now)],
+                conditions=[_condition("Failed", reason, message, now)],
             )
             return ExitCode.FAILED
 
@@ -124,20 +124,22 @@ class _Preview:
             report(revision=revision, short_revision=short_revision(revision))
             access = access_of(self.run_request.spec.warehouse.secret_ref.name, secrets, environment.variables)
             with environment.cancellation.timeout(plan.timeout, Cause.DEADLINE), environment.cancellation.enabled():
-                found = previewed(plan, projects, access, environment, preview_id(self.request.uid), say)
+                found = previewed(plan, projects, access, environment, preview_id(self.request.uid), Scope(tuple(self.request.select)), say)
         except CancelledError as cancelled:
             if cancelled.cause is Cause.DEADLINE:
-                return failed(Failure(Reason.DEADLINE_EXCEEDED, "the preview exceeded its timeout", hint="raise spec.preview.timeout"))
-            failed(Failure(Reason.INTERRUPTED, "the preview's pod was interrupted by SIGTERM; what it has built is dropped"))
+                return failed(Reason.DEADLINE_EXCEEDED, "the preview exceeded its timeout (raise spec.preview.timeout)")
+            failed(Reason.INTERRUPTED, "the preview's pod was interrupted by SIGTERM; what it has built is dropped")
             return ExitCode.INTERRUPTED
+        except InvalidSelectionError as error:
+            return failed(PreviewReason.INVALID_PREVIEW, f"spec.select: {error}")
         except RunFailedError as error:
-            return failed(error.failure)
+            return failed(error.failure.reason, error.failure.text)
         except (SecretMissingError, ValueError) as error:
-            return failed(Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.preview.warehouse.secretRef"))
+            return failed(Reason.WAREHOUSE_UNREACHABLE, f"{error} (see spec.preview.warehouse.secretRef)")
         except Exception as error:
             # its message may quote a secret, so only the log has it, which is redacted
             _log.error("internal error of the runner: %s", type(error).__name__, exc_info=True)
-            return failed(Failure(Reason.RUNNER_ERROR, f"internal error of the runner: {type(error).__name__}"))
+            return failed(Reason.RUNNER_ERROR, f"internal error of the runner: {type(error).__name__}")
         self._report(report_of(found, texts=False), report)
         return ExitCode.OK
 

@@ -22,8 +22,10 @@ from refresh_runner.postgres.data_version import TrackedRelations
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import GenericTestNode, ManifestNode, SingularTestNode, SourceDefinition
+    from dbt.contracts.state import PreviousState
 
 _NO_MATCH: Final = "does not match any"
+_MODEL_KINDS: Final = ("model", "seed", "snapshot", "function")
 _TABLE_KINDS: Final = frozenset({"model", "seed", "snapshot"})
 
 
@@ -58,9 +60,12 @@ class ProjectGraph:
         self._project = project
         self._names = Names(manifest)
 
-    def models(self, selection: Selection) -> tuple[Node, ...]:
-        """Return the models, seeds, snapshots and functions of a selection; RunFailedError if one of its selectors matches none."""
-        return self._select(selection, ("model", "seed", "snapshot", "function"))
+    def models(self, selection: Selection, previous: PreviousState | None = None) -> tuple[Node, ...]:
+        """Return the models, seeds, snapshots and functions of a selection; RunFailedError if one of its selectors matches none.
+
+        `previous` is the project with which `state:` selectors compare.
+        """
+        return self._select(selection, _MODEL_KINDS, previous)
 
     def buildable(self, selection: Selection) -> tuple[Node, ...]:
         """Return the same nodes for a layer; RunFailedError also for a model that dbt cannot build on PostgreSQL."""
@@ -72,18 +77,23 @@ class ProjectGraph:
             raise invalid_project(f"{message}: {hint}", hint)
         return found
 
-    def modified(self, base: ProjectGraph) -> frozenset[str]:
-        """Return the IDs of the nodes that differ from another version of the project and of all downstream of them: `state:modified+`."""
+    def previous(self, base: ProjectGraph) -> PreviousState:
+        """Return another version of the project, as `state:` selectors compare with it."""
         from dbt.contracts.graph.manifest import Manifest
         from dbt.contracts.state import PreviousState
-        from dbt_common.exceptions import EventCompilationError
 
         nowhere = self._project / "no such folder"
         previous = PreviousState(nowhere, self._project / "target", self._project)
         previous.manifest = Manifest.from_writable_manifest(base.manifest.writable_manifest())
+        return previous
+
+    def modified(self, previous: PreviousState) -> frozenset[str]:
+        """Return the IDs of the nodes that differ from another version of the project and of all downstream of them: `state:modified+`."""
+        from dbt_common.exceptions import EventCompilationError
+
         try:
             with chdir(self._project):
-                found = selected(self.manifest, Selection(("state:modified+",)), ("model", "seed", "snapshot", "function"), previous)
+                found = selected(self.manifest, Selection(("state:modified+",)), _MODEL_KINDS, previous)
         except EventCompilationError as error:
             # an error, like a warning in any other selection
             if _NO_MATCH not in str(error):
@@ -250,10 +260,10 @@ class ProjectGraph:
         operations = [node for node in self.manifest.nodes.values() if str(node.resource_type) == "operation"]
         return tuple(Node(node.unique_id, node.name) for node in operations if kind.value in node.tags)
 
-    def _select(self, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
+    def _select(self, selection: Selection, kinds: Sequence[str], previous: PreviousState | None = None) -> tuple[Node, ...]:
         try:
             with chdir(self._project):  # `path:` is relative to the working directory
-                found = selected(self.manifest, selection, kinds)
+                found = selected(self.manifest, selection, kinds, previous)
         except Exception as error:  # dbt raises many classes of exceptions for an invalid selector
             raise invalid_project(error_text(error)) from error
         if not found:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg import sql
@@ -17,15 +17,21 @@ from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node, NodeResult, NodeState
+from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection, first_line, short_transaction
 from refresh_runner.preview.comparison import TableComparison, compare
 from refresh_runner.publish.derived_names import derive_name
 
+if TYPE_CHECKING:
+    from dbt.contracts.state import PreviousState
+
 _log = logging.getLogger(__name__)
 _SNAPSHOT: Final = "snapshot"
 _GOOD: Final = frozenset({NodeState.OK, NodeState.WARNED})
 _INCREMENTAL: Final = "incremental"
+_MAX_NAMES: Final = 20
+"""Number of models that a note names."""
 _OUTSIDE: Final = """
     select distinct pg_describe_object('pg_class'::regclass, v.oid, 0) from pg_depend d
     join pg_class c on d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
@@ -63,6 +69,18 @@ class Preview:
     """What the preview cannot show, each with the reason."""
 
 
+class InvalidSelectionError(Exception):
+    """What a preview was to build is not a selection in dbt's syntax, or has none of the models that the change touches."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a change is previewed."""
+
+    select: tuple[str, ...] = ()
+    """dbt selectors that narrow what is built to those of the models that the change touches; empty for all of these."""
+
+
 @dataclass
 class Previewer:
     """One preview: a plan, the changed project, the project that is live, and a warehouse."""
@@ -73,24 +91,30 @@ class Previewer:
     warehouse: WarehouseConnection
     id: str
     """Eight hexadecimal digits, in the names of the preview's schemas."""
+    scope: Scope = Scope()
     say: Callable[[str], None] = _log.debug
     """Is told what the preview does."""
     _schemas: dict[str, str] = field(default_factory=dict)
     """The preview's schemas, by those of the models as the project spells them."""
 
     def run(self, limit: timedelta) -> Preview:
-        """Build, test and compare, and drop what was built; RunFailedError if a model cannot be built."""
+        """Build, test and compare, and drop what was built; RunFailedError if a model cannot be built.
+
+        InvalidSelectionError if the scope selects none of the models that the change touches.
+        """
         graph = self.new.graph
         models = [model for layer in self.plan.layers for model in graph.buildable(layer.selection)]
         known = {model.id for layer in self.plan.layers for model in self.base.graph.models(layer.selection)}
-        modified = graph.modified(self.base.graph)
+        previous = graph.previous(self.base.graph)
+        modified = graph.modified(previous)
         kinds = graph.materializations(models)
         touched = [model for model in dict.fromkeys(models) if model.id in modified]
-        chosen = [model for model in touched if kinds.get(model.id, _SNAPSHOT) != _SNAPSHOT]
-        left_out = [f"{model.name} is a snapshot or a function, which a preview does not build" for model in touched if model not in chosen]
+        selected = self._selected(touched, previous)
+        chosen = [model for model in selected if kinds.get(model.id, _SNAPSHOT) != _SNAPSHOT]
+        left_out = tuple(self._left_out(touched, selected, chosen))
         removed = tuple(sorted(id_.split(".")[-1] for id_ in known - {model.id for model in models}))
         if not chosen:
-            return Preview((), (), (), removed, tuple(left_out))
+            return Preview((), (), (), removed, left_out)
         live = graph.relations(chosen)
         schema_names = {graph.manifest.nodes[model.id].schema for model in chosen}
         self._schemas = {schema: derive_name(schema, f"__preview_{self.id}") for schema in sorted(schema_names)}
@@ -100,6 +124,33 @@ class Previewer:
             # those of dbt, which may still be building
             self.warehouse.terminate_own_sessions()
             self._drop()
+
+    def _selected(self, touched: Sequence[Node], previous: PreviousState) -> list[Node]:
+        """Return those of the touched models that the scope selects; InvalidSelectionError if it selects none of them."""
+        if not self.scope.select:
+            return list(touched)
+        words = " ".join(self.scope.select)
+        try:
+            wanted = {model.id for model in self.new.graph.models(Selection(self.scope.select), previous)}
+        except RunFailedError as error:
+            raise InvalidSelectionError(f"invalid selection {words}: {error.failure.message}") from error
+        found = [model for model in touched if model.id in wanted]
+        if touched and not found:
+            raise InvalidSelectionError(f"the selection {words} has none of the models that the change touches: {_names(touched)}")
+        return found
+
+    def _left_out(self, touched: Sequence[Node], selected: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:
+        """Yield what the report says of touched models that are not built."""
+        yield from (
+            f"{model.name} is a snapshot or a function, which a preview does not build" for model in selected if model not in chosen
+        )
+        if left := [model for model in touched if model not in selected]:
+            yield f"not selected: {_names(left)}"
+        graph = self.new.graph
+        stays = {*graph.relations([model for model in touched if model not in chosen]).values()}
+        for read in graph.upstream(chosen, chosen):
+            if read.relation in stays:
+                yield f"{read.needed_by} reads {read.relation} as it is live, although the change touches it"
 
     def _built(
         self,
@@ -167,6 +218,11 @@ class Previewer:
         with self.warehouse.session() as connection:
             ours = _of_previews(connection, self.plan.run_request.refresh.name)
             _drop_schemas(connection, [each.name for each, id_, _ in ours if id_ == f"preview-{self.id}"])
+
+
+def _names(models: Sequence[Node]) -> str:
+    more = len(models) - _MAX_NAMES
+    return ", ".join(model.name for model in models[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
