@@ -75,6 +75,7 @@ def _add_preview_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="dbt variable for this preview; repeatable")
     help_ = "dbt selectors, which narrow the preview to those of the models that the change touches; repeatable"
     command.add_argument("--select", action="append", default=[], metavar="SELECTION", help=help_)
+    command.add_argument("--rows", metavar="N", help="not in a cluster: `refresh-runner preview --rows N` prints the rows that differ")
     kinds = [kind.lower() for kind in Difference]
     command.add_argument("--allow", nargs="*", choices=kinds, default=[], help="kinds of differences that do not change the exit code")
     command.add_argument("--no-wait", action="store_true", help="print the name of the preview, and do not wait for its report")

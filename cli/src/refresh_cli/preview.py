@@ -29,6 +29,8 @@ _REPORTS: Final = {"text": preview_text.text, "markdown": preview_text.markdown}
 
 def preview_command(kubectl: Kubectl, options: argparse.Namespace) -> int:
     """Request a preview, and unless told otherwise wait for it and print its report; return the exit code."""
+    if options.rows is not None:
+        raise CliError(_no_rows(options))
     try:
         timeout = duration(options.timeout).total_seconds()
         body = manifest(options)
@@ -48,6 +50,15 @@ def preview_command(kubectl: Kubectl, options: argparse.Namespace) -> int:
         )
         return _INTERRUPTED
     return _finished(options, name, status)
+
+
+def _no_rows(options: argparse.Namespace) -> str:
+    change = options.branch or options.tag or options.commit
+    command = f"refresh-runner preview FILE --project git+URL@{change} --base git+URL@LIVE --rows {options.rows}"
+    return (
+        "--rows: a preview in the cluster reports figures only, since others can read its status and its log. "
+        f"To see the rows, preview the change on your own machine, with a login of your own for the warehouse: {command}"
+    )
 
 
 def manifest(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report of a preview as text: for a terminal, a merge request, or a program; pure."""
+"""The report of a preview as text: for a terminal or a merge request; pure."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -20,11 +20,6 @@ def text(report: PreviewReport) -> str:
 def markdown(report: PreviewReport) -> str:
     """Return the report for a merge request."""
     return "\n".join(_lines(report, heading="### ", bullet="- ", markdown=True))
-
-
-def as_json(report: PreviewReport) -> str:
-    """Return the report for a program."""
-    return report.model_dump_json(by_alias=True, indent=2)
 
 
 def _lines(report: PreviewReport, heading: str, bullet: str, *, markdown: bool = False) -> Iterator[str]:

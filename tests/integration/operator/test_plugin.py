@@ -164,6 +164,11 @@ def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_n
         eventually(lambda: not operator.api.items(operator.namespace, PREVIEWS), within=20)
     invalid = plugin(operator, "preview", "velos", "--branch", "fix", "--select=--threads", kubeconfig=kubeconfig)
     assert (invalid.returncode, invalid.stderr.startswith("error: --select: '--threads': write one dbt selector")) == (2, True)
+    rows = plugin(operator, "preview", "velos", "--branch", "fix", "--rows", "5", kubeconfig=kubeconfig)
+    assert (rows.returncode, rows.stdout) == (2, "")
+    assert rows.stderr.startswith("error: --rows: a preview in the cluster reports figures only")
+    assert "refresh-runner preview FILE --project git+URL@fix --base git+URL@LIVE --rows 5" in rows.stderr
+    assert operator.api.items(operator.namespace, PREVIEWS) == []
     refused = plugin(operator, "preview", "nobody", "--branch", "fix", kubeconfig=kubeconfig)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "failed: there is no DashboardRefresh nobody in this namespace" in refused.stderr

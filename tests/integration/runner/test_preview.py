@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from support.changed_project import ChangedProject
 
 EVERYTHING = """
@@ -82,3 +84,43 @@ def test_a_selection_of_nothing_that_the_change_touches_is_an_error(changed: Cha
         "✗ --select: '--threads': write one dbt selector: a model's name, tag:name or path:folder, not an option\n",
     )
     assert changed.preview("--select", "mart_a")[0] == 0
+
+
+def test_rows_are_printed_for_who_asks(changed: ChangedProject):
+    """With their old and new values, and with the warehouse's password masked, of which a model could have a copy.
+
+    The control is the report without the option, which has no row.
+    """
+    changed.live()
+    password = changed.runner.database.secret["password"]
+    quoted = password.replace("'", "''")
+    changed.replace("marts/mart_a", "select id, zone, mois", "select id, case when id = 7 then 99 else zone end as zone, mois")
+    code, output = changed.preview("--rows", "2")
+    assert code == 3, output
+    assert "rows of dwh_marts.mart_a (at most 2 of each kind):\n  changed  id=7  zone: 7 → 99\n" in output
+    rest = f"where id > 1 union all select 777, 1, 1, repeat('x', 50) || '{quoted}'"
+    changed.replace("marts/mart_a", " from {{ ref('fait_lignes') }}", ", 'a' as secret from {{ ref('fait_lignes') }} " + rest)
+    code, output = changed.preview("-o", "json", "--rows", "1")
+    assert code == 3, output
+    assert json.loads(output)["rows"] == [
+        {
+            "relation": "dwh_marts.mart_a",
+            "added": [{"id": "777", "zone": "1", "mois": "1", "secret": "x" * 50 + "***"}],
+            "removed": [{"id": "1", "zone": "1", "mois": "2"}],
+            "changed": [{"key": {"id": "7"}, "before": {"zone": "7"}, "after": {"zone": "99"}}],
+        }
+    ]
+    assert password not in output + changed.preview("--rows", "1")[1]
+    assert "rows" not in changed.preview_json()[1]
+
+
+def test_rows_are_not_for_merge_requests(changed: ChangedProject):
+    """Those who read it may not be allowed to read the mart. So is a number out of range."""
+    changed.live()
+    assert changed.preview("--rows", "2", "-o", "markdown") == (
+        2,
+        "✗ --rows: a merge request shows its text to people who may not read the rows: use -o text or -o json\n",
+    )
+    for number in ("-1", "1001"):
+        assert changed.preview("--rows", number) == (2, "✗ --rows: write a number between 0 and 1000\n")
+    assert changed.preview("--rows", "1000")[0] == 0

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 
+from refresh_runner.core.secrets import Redactor
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.preview.comparison import TableComparison, compare
 from refresh_runner.preview.report import mart_report
+from refresh_runner.preview.rows import ChangedRow, MartRows, RowReader, rows_text
+from refresh_runner.preview.tables import TablePair
 from support.runner_harness import RunnerHarness
 
 LIVE, BUILT = Relation("essai", "avant"), Relation("essai", "après")
@@ -28,7 +32,7 @@ def compared(session: psycopg.Connection, live: str, built: str, *key: str) -> T
     """Compare the results of two queries as tables."""
     for relation, query in ((LIVE, live), (BUILT, built)):
         session.execute(f'create table "{relation.schema}"."{relation.table}" as {query}'.encode())
-    return compare(session, LIVE, BUILT, key)
+    return compare(session, TablePair.of(session, LIVE, BUILT), key)
 
 
 def differs(found: TableComparison) -> bool:
@@ -110,7 +114,7 @@ def test_types_without_equality_are_compared_as_text(connection: psycopg.Connect
 def test_a_table_that_does_not_exist_yet(connection: psycopg.Connection):
     """All of its rows are new."""
     connection.execute('create table essai."après" as select n from generate_series(1, 7) n')
-    found = compare(connection, Relation("essai", "absente"), BUILT, ["n"])
+    found = compare(connection, TablePair.of(connection, Relation("essai", "absente"), BUILT), ["n"])
     assert (found.rows_before, found.rows_after, found.added, differs(found)) == (None, 7, 7, True)
 
 
@@ -118,3 +122,56 @@ def test_names_are_quoted(connection: psycopg.Connection):
     """Columns of French marts have spaces and accents."""
     rows = 'select n as "N° du mois", n as "À part" from generate_series(1, 5) n'
     assert not differs(compared(connection, rows, rows, "N° du mois"))
+
+
+def rows_of(session: psycopg.Connection, live: str, built: str, *key: str, limit: int = 10) -> MartRows:
+    """Compare the results of two queries; return the rows that differ."""
+    found = compared(session, live, built, *key)
+    return RowReader(session, replace(TablePair.of(session, LIVE, BUILT), key=found.key), limit).read()
+
+
+def test_the_rows_that_differ_have_their_old_and_new_values(connection: psycopg.Connection):
+    """In the order of the key, no more of each kind than asked for. Equal numbers in other forms are no change."""
+    live = "select n, n::numeric as montant, case when n < 4 then 'a b' end as zone from generate_series(1, 20) n"
+    built = """select n, n + case when n in (9, 10, 11) then 0.5 else 0.0 end as montant,
+        case when n < 3 then 'a b' end as zone, 'x' as nouveau from generate_series(3, 25) n"""
+    found = rows_of(connection, live, built, "n", limit=2)
+    assert found.added == [
+        {"n": "21", "montant": "21.0", "zone": None, "nouveau": "x"},
+        {"n": "22", "montant": "22.0", "zone": None, "nouveau": "x"},
+    ]
+    assert [row["n"] for row in found.removed] == ["1", "2"]
+    assert found.changed == [
+        ChangedRow(key={"n": "3"}, before={"zone": "a b"}, after={"zone": None}),
+        ChangedRow(key={"n": "9"}, before={"montant": "9"}, after={"montant": "9.5"}),
+    ]
+    assert list(rows_text([found], 2, Redactor())) == [
+        "",
+        "rows of essai.avant (at most 2 of each kind):",
+        "  added    n=21, montant=21.0, zone=NULL, nouveau=x",
+        "  added    n=22, montant=22.0, zone=NULL, nouveau=x",
+        '  removed  n=1, montant=1, zone="a b"',
+        '  removed  n=2, montant=2, zone="a b"',
+        '  changed  n=3  zone: "a b" → NULL',
+        "  changed  n=9  montant: 9 → 9.5",
+    ]
+
+
+def test_rows_without_a_key_are_those_that_one_side_has_more_often(connection: psycopg.Connection):
+    """By their common columns. Text that says NULL is in quotes."""
+    live = "select 'NULL' as a, json_build_object('n', 1) as j from generate_series(1, 3) union all select 'b', null"
+    built = "select 'NULL' as a, json_build_object('n', 1) as j, 2 as m from generate_series(1, 2) union all select null, null, 3"
+    found = rows_of(connection, live, built)
+    assert (found.added, found.changed) == ([{"a": None, "j": None}], [])
+    assert found.removed == [{"a": "NULL", "j": '{"n" : 1}'}, {"a": "b", "j": None}]
+    assert '  removed  a="NULL", j="{\\"n\\" : 1}"' in list(rows_text([found], 10, Redactor()))
+
+
+def test_equal_tables_have_no_rows_that_differ(connection: psycopg.Connection):
+    """The control. A table that does not exist yet has only new rows."""
+    rows = "select n, n::text as t from generate_series(1, 5) n"
+    found = rows_of(connection, rows, rows, "n")
+    assert (found.added, found.removed, found.changed) == ([], [], [])
+    assert list(rows_text([found], 10, Redactor())) == []
+    new = RowReader(connection, TablePair.of(connection, Relation("essai", "absente"), BUILT), 2).read()
+    assert (len(new.added), new.removed, new.changed) == (2, [], [])

@@ -65,9 +65,14 @@ class RunOptions:
     """Folder in which the init container leaves a project from a repository."""
 
 
+def redactor_of(access: ConnectionInfo) -> Redactor:
+    """Return what masks the password of a connection."""
+    return Redactor([access.password], [access.user, access.dbname, access.host])
+
+
 def printer(environment: Environment, access: ConnectionInfo | None = None) -> Print:
     """Return a function that prints a line safely on a terminal, with the password of `access` redacted."""
-    redact = Redactor([access.password], [access.user, access.dbname, access.host]) if access else Redactor()
+    redact = redactor_of(access) if access else Redactor()
     return lambda line: print(plain(redact(line)), file=environment.output)
 
 

@@ -95,6 +95,13 @@ def _preview(commands: _Commands) -> argparse.ArgumentParser:
         help="dbt selectors, which narrow the preview to those of the models that the change touches; repeatable",
     )
     preview.add_argument(
+        "--rows",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print at most N rows that are added, removed and changed of each mart; defaults to none",
+    )
+    preview.add_argument(
         "--allow",
         choices=("added", "removed", "changed", "columns"),
         nargs="*",

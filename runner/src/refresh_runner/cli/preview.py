@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,22 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from refresh_api import preview_text
-from refresh_api.preview_report import DIFFERS, Difference
+from refresh_api.preview_report import DIFFERS, Difference, PreviewReport
 from refresh_api.run_request import ExitCode, selectors_in
-from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
+from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, redactor_of, warehouse_of
 from refresh_runner.cli.project_option import project_of
 from refresh_runner.core.errors import RunFailedError
-from refresh_runner.core.secrets import SecretFolder, SecretMissingError
+from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
 from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.preview.preview import InvalidSelectionError, Preview, Previewer, Scope
 from refresh_runner.preview.report import report_of
+from refresh_runner.preview.rows import MAX_ROWS, MartRows, rows_text
 from refresh_runner.run.cancellation import CancelledError, Cause
 
 _log = logging.getLogger(__name__)
-_REPORTS = {"text": preview_text.text, "markdown": preview_text.markdown, "json": preview_text.as_json}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,17 @@ class PreviewOptions:
     allow: Collection[Difference]
     select: Collection[str] = ()
     """Texts with dbt selectors."""
+    rows: int = 0
+    """Rows of each kind of difference to print of a mart."""
+
+    @property
+    def scope(self) -> Scope:
+        """What is previewed; ValueError for an invalid option."""
+        if not 0 <= self.rows <= MAX_ROWS:
+            raise ValueError(f"--rows: write a number between 0 and {MAX_ROWS}")
+        if self.rows and self.output == "markdown":
+            raise ValueError("--rows: a merge request shows its text to people who may not read the rows: use -o text or -o json")
+        return Scope(tuple(selectors_in(self.select, "--select")), self.rows)
 
 
 def preview_command(options: RunOptions, preview: PreviewOptions, environment: Environment) -> int:
@@ -51,7 +63,7 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
         plan = plan_of(run_request, Attempt("preview"), environment)
         project = project_of(run_request.spec, options.project)
         access = access_of(run_request.spec.warehouse.secret_ref.name, SecretFolder(options.secrets), environment.variables)
-        scope = Scope(tuple(selectors_in(preview.select, "--select")))
+        scope = preview.scope
     except (InvalidRunRequestError, SecretMissingError, ValueError) as error:
         printer(environment)(f"✗ {error}")
         return ExitCode.USAGE
@@ -73,9 +85,20 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
         say(f"✗ {error.failure.text}")
         return ExitCode.FAILED
     report = report_of(found)
-    for line in _REPORTS[preview.output](report).splitlines():
+    for line in _printed(report, found.rows, preview, redactor_of(access)):
         say(line)
     return DIFFERS if set(report.differences) - set(preview.allow) else ExitCode.OK
+
+
+def _printed(report: PreviewReport, rows: Sequence[MartRows], preview: PreviewOptions, redact: Redactor) -> Iterator[str]:
+    if preview.output == "json":
+        shown = report.model_dump(mode="json", by_alias=True)
+        if preview.rows:
+            shown["rows"] = redact.inside([each.model_dump(mode="json", by_alias=True) for each in rows])
+        yield from json.dumps(shown, indent=2, ensure_ascii=False).splitlines()
+        return
+    yield from (preview_text.markdown if preview.output == "markdown" else preview_text.text)(report).splitlines()
+    yield from rows_text(rows, preview.rows, redact)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,8 @@ from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection, first_line, short_transaction
 from refresh_runner.preview.comparison import TableComparison, compare
+from refresh_runner.preview.rows import MartRows, RowReader
+from refresh_runner.preview.tables import TablePair
 from refresh_runner.publish.derived_names import derive_name
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class Preview:
     """Models that the change removes; their tables stay as they are."""
     left_out: tuple[str, ...] = ()
     """What the preview cannot show, each with the reason."""
+    rows: tuple[MartRows, ...] = ()
+    """Rows that differ, if the scope asks for any."""
 
 
 class InvalidSelectionError(Exception):
@@ -79,6 +83,8 @@ class Scope:
 
     select: tuple[str, ...] = ()
     """dbt selectors that narrow what is built to those of the models that the change touches; empty for all of these."""
+    rows: int = 0
+    """Rows of each kind of difference to read of a mart."""
 
 
 @dataclass
@@ -174,20 +180,25 @@ class Previewer:
         tests = self.new.graph.tests_of(chosen)
         self.say(f"running {pluralize(len(tests), 'test')}")
         tested = self.new.test(tests, limit).nodes if tests else ()
-        comparisons = tuple(self._comparisons(chosen, live, there))
+        comparisons, rows = self._compared(chosen, live, there)
         notes = [*left_out, *(f"hook not run: {hook}" for hook in hooks)]
-        return Preview(tuple(built.nodes), tuple(tested), comparisons, removed, tuple(notes))
+        return Preview(tuple(built.nodes), tuple(tested), comparisons, removed, tuple(notes), rows)
 
-    def _comparisons(self, chosen: Sequence[Node], live: Mapping[str, Relation], there: Mapping[str, Relation]) -> list[TableComparison]:
+    def _compared(
+        self, chosen: Sequence[Node], live: Mapping[str, Relation], there: Mapping[str, Relation]
+    ) -> tuple[tuple[TableComparison, ...], tuple[MartRows, ...]]:
         marts = {Relation(mart.schema, mart.table): mart.unique_key for mart in self.plan.marts}
         wanted = [model for model in chosen if model.id in live and (not marts or live[model.id] in marts)]
-        found = []
+        found, rows = [], []
         self.say(f"comparing {pluralize(len(wanted), 'table')} with what is live")
         with self.warehouse.session() as connection:
             for model in wanted:
                 key = marts.get(live[model.id]) or self.new.graph.own_key(model.id)
-                found.append(compare(connection, live[model.id], there[model.id], key))
-        return found
+                pair = TablePair.of(connection, live[model.id], there[model.id])
+                found.append(comparison := compare(connection, pair, key))
+                if self.scope.rows:
+                    rows.append(RowReader(connection, replace(pair, key=comparison.key), self.scope.rows).read())
+        return tuple(found), tuple(rows)
 
     def _create_schemas(self) -> None:
         """Create the schemas with a comment by which they are known, after those that killed previews of this refresh have left."""
