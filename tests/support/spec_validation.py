@@ -129,7 +129,7 @@ FULL_SPEC: Json = {
             "when": ["Failed"],
         },
         {"alertmanager": {"secretRef": {"name": "alertmanager"}, "labels": {"severity": "page", "cluster": "eu-1"}}},
-        {"webhook": {"secretRef": {"name": "hook"}, "body": {"text": "$subject", "deep": [1, None, {"a": True}]}}},
+        {"webhook": {"secretRef": {"name": "hook"}, "format": "CloudEvents", "body": {"text": "$subject", "deep": [1, None, {"a": True}]}}},
     ],
     "lineage": {"url": "https://lineage.example.org/api/v1/lineage", "authorizationSecretRef": {"name": "lineage", "key": "token"}},
     "freshness": {"maxStaleness": "4h"},

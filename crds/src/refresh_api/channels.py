@@ -168,11 +168,23 @@ class Alertmanager(SpecModel):
         return ChannelSecret(self.secret_ref.name, "alertmanager.secretRef", ("url",), reads_all_keys=True)
 
 
+class WebhookFormat(StrEnum):
+    """What the body of a webhook's request is."""
+
+    PLAIN = "Plain"
+    CLOUD_EVENTS = "CloudEvents"
+
+
 class Webhook(SpecModel):
     """Any server that takes JSON by POST."""
 
     secret_ref: SecretRef = Field(
-        description="Secret with the address. Required key: url. Optional key: authorization, the value of the Authorization header."
+        description="Secret with the address. Required key: url. Optional keys: authorization, the value of the Authorization header; "
+        "signingKey, in base64, with which each request is signed as Standard Webhooks specifies."
+    )
+    format: WebhookFormat = Field(
+        default=WebhookFormat.PLAIN,
+        description="Plain: the JSON of body. CloudEvents: an event of CloudEvents 1.0 in JSON, with it as data. Defaults to Plain.",
     )
     body: Annotated[dict[str, JsonValue], BeforeValidator(bounded)] | None = Field(
         default=None,

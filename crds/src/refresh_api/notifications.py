@@ -20,13 +20,14 @@ class NotifyWhen(StrEnum):
 
     FAILED = "Failed"
     WARNED = "Warned"
+    SUCCEEDED = "Succeeded"
     RECOVERED = "Recovered"
     STALE = "Stale"
 
 
 _CHANNELS: Final = ("slack", "email", "teams", "googleChat", "pagerDuty", "alertmanager", "webhook")
 _ONE_SAYS: Final = f"name exactly one of {', '.join(_CHANNELS[:-1])} and {_CHANNELS[-1]}"
-_NO_WARNED_SAYS: Final = "pagerDuty and alertmanager take no Warned: nothing would resolve it"
+_NO_PROBLEM_SAYS: Final = "pagerDuty and alertmanager take neither Warned nor Succeeded: nothing would resolve it"
 
 
 NO_LIMIT_SAYS: Final = "notifications of stale data (when: Stale) need freshness.maxStaleness: without it no data are stale"
@@ -45,8 +46,9 @@ class Notification(SpecModel):
             "x-kubernetes-validations": [
                 rule(f"{number_set(*_CHANNELS)} == 1", _ONE_SAYS),
                 rule(
-                    "!(has(self.pagerDuty) || has(self.alertmanager)) || !has(self.when) || !self.when.exists(x, x == 'Warned')",
-                    _NO_WARNED_SAYS,
+                    "!(has(self.pagerDuty) || has(self.alertmanager)) || !has(self.when) || "
+                    "!self.when.exists(x, x in ['Warned', 'Succeeded'])",
+                    _NO_PROBLEM_SAYS,
                 ),
             ]
         }
@@ -65,9 +67,10 @@ class Notification(SpecModel):
         max_length=len(NotifyWhen),
         json_schema_extra=SET,
         description="When to notify. Failed: after each failed run. Warned: after each run that succeeded with warnings. "
+        "Succeeded: after each run that succeeded without, unless it ended because nothing had changed. "
         "Recovered: once, after the first complete run that succeeds after failed ones; always for pagerDuty and alertmanager, which take "
-        "no Warned. Stale: once, when the data become older than spec.freshness.maxStaleness, and once when they are fresh again. "
-        "Defaults to Failed.",
+        "neither Warned nor Succeeded. Stale: once, when the data become older than spec.freshness.maxStaleness, and once when they are "
+        "fresh again. Defaults to Failed.",
     )
 
     @property
@@ -92,6 +95,6 @@ class Notification(SpecModel):
     def _one_channel(self) -> Self:
         if len(self._channels) != 1:
             raise ValueError(_ONE_SAYS)
-        if self._resolves and NotifyWhen.WARNED in self.when:
-            raise ValueError(_NO_WARNED_SAYS)
+        if self._resolves and not {NotifyWhen.WARNED, NotifyWhen.SUCCEEDED}.isdisjoint(self.when):
+            raise ValueError(_NO_PROBLEM_SAYS)
         return self

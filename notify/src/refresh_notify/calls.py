@@ -168,11 +168,17 @@ class Caller:
         self._client.close()
 
     def call(self, method: str, url: str, within: float, *, content: object = None, keep: int = 0, to_end: bool = True) -> Answer:
-        """Return the answer, with the first `keep` bytes of its body; CallError if the call fails, TimeoutError if it takes too long."""
+        """Return the answer, with the first `keep` bytes of its body; CallError if the call fails, TimeoutError if it takes too long.
+
+        `content` is sent as JSON, bytes as they are.
+        """
         answered: httpx.Response | None = None
         body = b""
         try:
-            request = self._client.build_request(method, url, json=content, timeout=within, extensions={"trace": self._cutoff.trace})
+            raw, to_write = (content, None) if isinstance(content, bytes) else (None, content)
+            request = self._client.build_request(
+                method, url, content=raw, json=to_write, timeout=within, extensions={"trace": self._cutoff.trace}
+            )
             with self._cutoff.after(within):
                 answered = self._client.send(request, stream=True)
                 try:

@@ -37,6 +37,7 @@ def send(channel: Channel, secret: Mapping[str, str], message: Message, rules: R
             post("Alertmanager", url, content, rules, authorization_of(name, secret))
         case Webhook():
             url = secret_value(name, secret, "url")
-            post("the webhook", url, webhook.body(channel.body, message), rules, authorization_of(name, secret))
+            request = webhook.request(channel, name, secret, message)
+            post("the webhook", url, request.content, rules, {**request.headers, **authorization_of(name, secret)})
         case _:
             assert_never(channel)

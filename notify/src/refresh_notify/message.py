@@ -122,6 +122,8 @@ def _event(run: NotifiedRun) -> tuple[str, str]:
             return "✗", f"failed{f' at {run.step}' if run.step else ''}: {run.reason}"
         case NotifyWhen.WARNED:
             return "⚠", "succeeded with warnings"
+        case NotifyWhen.SUCCEEDED:
+            return "✓", "succeeded"
         case NotifyWhen.RECOVERED:
             return "✓", "recovered"
         case NotifyWhen.STALE:

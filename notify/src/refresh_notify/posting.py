@@ -29,13 +29,12 @@ class Rules:
     sleep: Callable[[float], None] = time.sleep
 
 
-def post(service: str, address: str, content: JsonValue, rules: Rules, authorization: str = "") -> None:
-    """Post JSON to an address; ChannelError, which names the service, unless the status is 2xx."""
+def post(service: str, address: str, content: JsonValue | bytes, rules: Rules, headers: Mapping[str, str] | None = None) -> None:
+    """Post JSON, or bytes as they are, to an address; ChannelError, which names the service, unless the status is 2xx."""
     url = _url_of(service, address)
     if url.scheme == "http" and not rules.allow_http and not _LOOPBACK.fullmatch(url.host):
         raise ChannelError(f"{service} is not called: the URL does not begin with https:// (see the chart value webhooks.allowHttp)")
     only_loopback = url.scheme == "http" and not rules.allow_http
-    headers = {"Authorization": authorization} if authorization else {}
     try:
         place, proxy = str(url.copy_with(raw_path=b"/", fragment=None)), proxy_for(url, rules.timeout)
         with Caller(place, headers, proxy=proxy, only_loopback=only_loopback) as caller:
@@ -73,9 +72,9 @@ def _url_of(service: str, text: str) -> httpx.URL:
     return url
 
 
-def authorization_of(name: str, secret: Mapping[str, str]) -> str:
-    """Return the value of the Authorization header, or an empty text; ChannelError if it cannot be a header."""
+def authorization_of(name: str, secret: Mapping[str, str]) -> dict[str, str]:
+    """Return the Authorization header, if the Secret has one; ChannelError if its value cannot be a header."""
     value = secret.get("authorization", "").strip()
     if not (value.isascii() and value.isprintable()):
         raise ChannelError(f"the Secret {name!r} has a value that cannot be a header: authorization must be one line of ASCII")
-    return value
+    return {"Authorization": value} if value else {}

@@ -77,7 +77,15 @@ BAD = {
     ),
     "warnings that nothing resolves": (
         manifest(notifications=[{"pagerDuty": {"routingKeySecretRef": {"name": "pd", "key": "key"}}, "when": ["Failed", "Warned"]}]),
-        "pagerDuty and alertmanager take no Warned",
+        "pagerDuty and alertmanager take neither Warned nor Succeeded",
+    ),
+    "successes that nothing resolves": (
+        manifest(notifications=[{"alertmanager": {"secretRef": {"name": "am"}}, "when": ["Failed", "Succeeded"]}]),
+        "pagerDuty and alertmanager take neither Warned nor Succeeded",
+    ),
+    "an unknown format of a webhook": (
+        manifest(notifications=[{"webhook": {"secretRef": {"name": "hook"}, "format": "XML"}}]),
+        'supported values: "Plain", "CloudEvents"',
     ),
     "a label that identifies the alert": (
         manifest(notifications=[{"alertmanager": {"secretRef": {"name": "am"}, "labels": {"refresh": "x"}}}]),

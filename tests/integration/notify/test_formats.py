@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -9,12 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
+from cloudevents.core.formats.json import JSONFormat
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from cluster.ports import free_port
 from refresh_api.channels import MESSAGE_FIELDS
 from refresh_api.notifications import Notification, NotifyWhen
 from refresh_api.status import NotificationStatus
-from refresh_notify import NotifiedRun, Rules, notify
+from refresh_notify import NotifiedRun, Rules, message_for, notify
 from support import receivers
 from support.rawserver import RawServer, http
 from support.snapshots import ROOT
@@ -180,6 +184,52 @@ def test_a_webhook_gets_all_fields_or_the_body_of_the_spec():
     assert (whole["event"], whole["failingSince"], whole["step"], whole["attempts"]) == ("Recovered", "2026-03-03T00:00:00Z", None, 1)
     assert server.asked[0].headers["Authorization"] == "Bearer geheim"
     assert own == {"title": "Failed: phase2", "n": [1, None, {"deep": evil.message}], "price": "$5 $unknown", "$run": True}
+
+
+@pytest.mark.parametrize("run", [FAILED, RECOVERED, STALE], ids=["failed", "recovered", "stale"])
+def test_a_cloud_event_is_read_by_the_sdk(run: NotifiedRun):
+    """With all required attributes. Its data are the fields, or the body of the spec; one run and event have one id."""
+    every = Notification.model_validate({"webhook": {**CHANNELS["webhook"], "format": "CloudEvents"}, "when": list(NotifyWhen)})
+    own = Notification.model_validate({"webhook": {**CHANNELS["webhook"], "format": "CloudEvents", "body": {"why": "$event"}}})
+    with WebServer() as server:
+        assert told(every, server.url, run).sent
+        assert told(own, server.url, FAILED).sent
+    asked = server.asked[0]
+    event = from_structured_event(HTTPMessage(dict(asked.headers), asked.body.encode()), JSONFormat())
+    assert event.get_type() == f"io.sigeti.dashboards.refresh.{run.event.lower()}"
+    assert (event.get_source(), event.get_subject()) == ("/namespaces/default/dashboardrefreshes/phase2", run.run)
+    assert event.get_id().startswith(f"{run.run or 'phase2'}/{run.event}")
+    assert json.loads(asked.body)["data"]["text"] == message_for(run).text
+    assert json.loads(server.asked[1].body)["data"] == {"why": "Failed"}
+    assert asked.headers["Content-Type"] == "application/cloudevents+json"
+
+
+def test_a_signed_webhook_is_verified_by_the_library_of_standard_webhooks():
+    """With the key in both spellings. The controls: another key, a changed body, and no key."""
+    key = base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+    to = notification("webhook")
+    with WebServer() as server:
+        for spelling in (key, f"whsec_{key}"):
+            assert told(to, server.url, replace(FAILED, message="é ☃"), {"signingKey": spelling}).sent
+        assert told(to, server.url).sent
+    for asked in server.asked[:2]:
+        headers = {name.lower(): value for name, value in asked.headers.items()}
+        assert Webhook(key).verify(asked.body, headers)["message"] == "é ☃"
+        with pytest.raises(WebhookVerificationError):
+            Webhook(base64.b64encode(b"x" * 32).decode()).verify(asked.body, headers)
+        with pytest.raises(WebhookVerificationError):
+            Webhook(key).verify(asked.body.replace("phase2", "phase3"), headers)
+    assert not any(name.lower().startswith("webhook-") for name in server.asked[2].headers)
+
+
+@pytest.mark.parametrize("key", ["geheim", "not base64 !", base64.b64encode(b"too short").decode()])
+def test_a_signing_key_that_is_none_is_named_and_nothing_is_sent(key: str):
+    """Sending without a signature would be rejected, or believed."""
+    with WebServer() as server:
+        answer = told(notification("webhook"), server.url, secret={"signingKey": key})
+    assert (answer.message or "").startswith("the Secret 'hook' has an invalid signingKey")
+    assert key not in (answer.message or "")
+    assert server.asked == []
 
 
 def test_a_body_that_would_become_too_long_is_not_built():

@@ -180,6 +180,19 @@ def test_a_run_with_warnings_tells_the_channels_that_want_it(runner: RunnerHarne
     assert "⚠ " in json.loads(told.slack.asked[0].body)["text"]
 
 
+def test_a_success_tells_the_channels_that_want_it(runner: RunnerHarness, told: Told):
+    """So that what reads the marts may start. Not if nothing has changed, and not the other channel."""
+    slack, mail = NOTIFICATIONS
+    channels = [{**slack, "when": ["Succeeded"]}, mail]
+    made = runner.spec(notifications=channels, unchangedPolicy="Skip")
+    for minute in (29_400_001, 29_400_002):
+        assert runner.run(made, RUN_ID=f"petit-{minute}").code == 0
+    assert len(told.slack.asked) == 1
+    assert json.loads(told.slack.asked[0].body)["text"].startswith("*✓ Petit refresh succeeded*")
+    assert "petit-29400001" in told.slack.asked[0].body
+    assert told.mails == []
+
+
 def test_a_test_of_notifications_builds_nothing_and_needs_no_warehouse(runner: RunnerHarness, told: Told):
     """Each channel gets a message, and a channel that refuses it is named. Control: the same warehouse fails a run with another mode."""
     runner.secrets["warehouse"]["port"] = str(free_port())

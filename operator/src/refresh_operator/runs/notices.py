@@ -12,6 +12,7 @@ from refresh_operator.runs.runs import EndedRun
 _WITHIN: Final = timedelta(days=1)
 """No notifications are sent for runs that ended longer ago than this."""
 _WHEN: Final = {Outcome.FAILED: NotifyWhen.FAILED, Outcome.WARNED: NotifyWhen.WARNED}
+"""Of a success, only its runner notifies people: it cannot have ended without a report."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class Report:
     @property
     def notify_when(self) -> NotifyWhen | None:
         """Why people are notified of this run; None if they are not. The operator notifies of recoveries: it knows all earlier runs."""
+        if self.outcome is Outcome.SUCCEEDED:
+            return None if self.reason is Reason.NOTHING_CHANGED else NotifyWhen.SUCCEEDED
         return {Outcome.FAILED: NotifyWhen.FAILED, Outcome.WARNED: NotifyWhen.WARNED}.get(self.outcome) if self.outcome else None
 
     def without_log_entry(self, why: str) -> Self:
