@@ -73,6 +73,7 @@ def _add_preview_options(command: argparse.ArgumentParser) -> None:
     change.add_argument("--tag", help="tag with the change")
     change.add_argument("--commit", help="commit with the change, by its full hash")
     command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="dbt variable for this preview; repeatable")
+    command.add_argument("--image", help="image of the runner that builds the change; defaults to that of the refresh")
     help_ = "dbt selectors, which narrow the preview to those of the models that the change touches; repeatable"
     command.add_argument("--select", action="append", default=[], metavar="SELECTION", help=help_)
     command.add_argument("--rows", metavar="N", help="not in a cluster: `refresh-runner preview --rows N` prints the rows that differ")

@@ -68,12 +68,13 @@ def manifest(options: argparse.Namespace) -> dict[str, Any]:
     variables = dict(word.split("=", 1) for word in options.var)
     select = selectors_in(options.select, "--select")
     allow = [kind for kind in Difference if kind.lower() in options.allow]
+    image = {"image": options.image} if options.image else {}
     start = options.name[: NAME_MAX_LENGTH - _SUFFIX].rstrip("-.")
     return {
         "apiVersion": API_VERSION,
         "kind": PREVIEW_KIND,
         "metadata": {"generateName": f"{start}-"},
-        "spec": {"refresh": options.name, "ref": ref, "variables": variables, "select": select, "allow": allow},
+        "spec": {"refresh": options.name, "ref": ref, "variables": variables, "select": select, "allow": allow, **image},
     }
 
 
@@ -117,7 +118,8 @@ def _finished(options: argparse.Namespace, name: str, status: PreviewStatus) -> 
         print(plain(f"preview {name} failed: {status.message}"), file=sys.stderr)
     else:
         revisions = f"{status.short_revision} compared with {short_revision(status.base_revision or '')}, which is live"
-        print(plain(f"{options.name}: {revisions}\n\n{_REPORTS[options.output](status.report)}"))
+        image = f", built by {options.image}" if options.image else ""
+        print(plain(f"{options.name}: {revisions}{image}\n\n{_REPORTS[options.output](status.report)}"))
     if status.state is PreviewState.FAILED:
         return 1
     return DIFFERS if status.unexpected else 0

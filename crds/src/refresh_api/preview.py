@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from refresh_api.fields import SET, ObjectName, Selector
+from refresh_api.fields import SET, Image, ObjectName, Selector
 from refresh_api.maps import StringMap
 from refresh_api.model import Model, SpecModel, Time
 from refresh_api.names import RUN_VARS_LENGTH
@@ -58,6 +58,12 @@ class PreviewSpec(SpecModel):
         default_factory=dict,
         description="dbt variables, which override those of the refresh. A value is JSON if it can be parsed as JSON (5, true), "
         "otherwise a string. Defaults to none.",
+    )
+    image: Image | None = Field(
+        default=None,
+        description="Image of the runner that builds the change, for example with another version of dbt. runner.allowedImages of the "
+        "operator's chart must allow it. With another image than that of the refresh, all models of the layers are built, since it may "
+        "build any of them differently. The commits are fetched with the image of the refresh. Defaults to that image.",
     )
     select: list[Selector] = Field(
         default_factory=list,
@@ -126,7 +132,7 @@ class PreviewReason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
     """The Secret of `spec.preview`, or a key in it, is missing."""
     CODE_NOT_ALLOWED = "CodeNotAllowed"
-    """The operator's chart does not allow the image or the repository of the refresh."""
+    """The operator's chart does not allow the image or the repository of the refresh, or the image of the preview."""
     NOTHING_LIVE = "NothingLive"
     """It is not known which commit is live: no run has published one, or the last publish was a rollback."""
     INVALID_PREVIEW = "InvalidPreview"

@@ -168,6 +168,8 @@ class PreviewRequest(Model):
     allow: list[str] = Field(default_factory=list)
     select: list[str] = Field(default_factory=list)
     """dbt selectors that narrow what is built; empty for all that the change touches."""
+    all_models: bool = False
+    """Whether the change touches every model, since another image than that of the refresh builds them."""
 
 
 class RunRequest(Model):

@@ -38,11 +38,17 @@ def with_previews(create_operator: Callable[..., OperatorHarness]) -> Iterator[T
     """The token where the policy is on; the operator itself has started a preview under the policy."""
     allowed = "https://git.example.org/data/*"
     values = (f"projects.allowedUrls={{{allowed}}}", "secrets.policy=Listed", f"secrets.allowed={{{','.join(SECRETS)}}}")
-    operator = create_operator(*POLICY, *values, PROJECTS_ALLOWED_URLS=allowed)
+    images = "registry.example.org/team/*"
+    operator = create_operator(
+        *POLICY, *values, f"runner.allowedImages={{{images}}}", PROJECTS_ALLOWED_URLS=allowed, RUNNER_ALLOWED_IMAGES=images
+    )
     operator.start()
     previewable(operator, "ours")
     create_preview(operator, "fix", "ours")
     wait_for_state(operator, "fix", "Running")
+    previewable(operator, "other")
+    create_preview(operator, "own-image", "other", image="registry.example.org/team/velos:4")
+    wait_for_state(operator, "own-image", "Running")
     assert operator.stop() == 0
     token = Token(operator, operator.api.as_account(operator.namespace, ACCOUNT))
     eventually(lambda: token.answer("POST", "jobs", body=FOREIGN_JOB).status_code == 422, within=30)
@@ -115,6 +121,7 @@ APART = "only the init containers may mount the Secret of the repository, and on
 PREVIEW_PODS = {
     "a run instead": (container(args=["run"]), "the command of its image"),
     "another image": (container(image="evil:1"), "one in runner.allowedImages"),
+    "another image in a fetch": (fetch(image="registry.example.org/others/velos:4"), "one in runner.allowedImages"),
     "the repository's Secret in the runner": (mounted("containers", 0, "repository", readOnly=True), APART),
     "the warehouse's Secret in a fetch": (mounted("initContainers", 0, "secret-0", readOnly=True), APART),
     "one Secret for both": (same_secret, APART),

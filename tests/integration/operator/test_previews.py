@@ -129,6 +129,23 @@ def test_what_cannot_start_is_refused_with_words(operator: OperatorHarness) -> N
     assert names(operator, "jobs", "of-shared") == []
 
 
+def test_an_image_of_its_own_runs_where_it_is_allowed(create_operator: Callable[..., OperatorHarness]) -> None:
+    """As that of a refresh, and in its words. The commits are fetched with the image of the refresh."""
+    operator = create_operator(PROJECTS_ALLOWED_URLS=ALLOWED, RUNNER_ALLOWED_IMAGES="registry.example.org/team/*", RECHECK="1s")
+    operator.start()
+    previewable(operator, "velos")
+    create_preview(operator, "denied", "velos", image="registry.example.org/others/velos:3")
+    status = wait_for_state(operator, "denied", "Failed")
+    says = "image registry.example.org/others/velos:3 (spec.image) is not allowed by runner.allowedImages of the operator's chart: "
+    assert status["conditions"][0]["reason"] == "CodeNotAllowed"
+    assert status["message"] == says + "allowed are registry.example.org/team/*"
+    assert names(operator, "jobs", "denied") == []
+    create_preview(operator, "allowed", "velos", image="registry.example.org/team/velos:3")
+    pod = job_of(operator, "allowed")["spec"]["template"]["spec"]
+    assert [each["image"] for each in pod["containers"]] == ["registry.example.org/team/velos:3"]
+    assert {each["image"] for each in pod["initContainers"]} == {"refresh-runner:test"}
+
+
 def test_a_secret_that_the_policy_does_not_allow_is_not_used(create_operator: Callable[..., OperatorHarness]) -> None:
     """The policy of the chart holds for previews as for runs. With the label, a preview starts."""
     operator = create_operator(PROJECTS_ALLOWED_URLS=ALLOWED, SECRETS_POLICY="Labelled", RECHECK="1s")

@@ -64,6 +64,11 @@ def test_a_branch_is_compared_with_what_is_live(runner: RunnerHarness, repositor
     assert runner.database.rows("select count(*) from dwh_marts.mart_a") == [(100,)]
     assert runner.database.rows("select nspname from pg_namespace where nspname like '%preview%'") == []
     assert PASSWORD not in pod.output.getvalue()
+    # another image, which may build any model differently
+    assert pod.run(live, {"commit": base}, base, all_models=True) == 0
+    assert (pod.end.state, pod.end.message) == ("Same", "no mart differs")
+    assert pod.run(live, {"commit": base}, base) == 0
+    assert (pod.end.state, pod.end.message) == ("Same", "the change touches no model of this refresh")
     assert pod.run(live, {"branch": "fix"}, base, select=["mart_b"]) == 1
     says = "spec.select: the selection mart_b has none of the models that the change touches: mart_a"
     assert (pod.end.state, pod.end.reason, pod.end.message) == ("Failed", "InvalidPreview", says)

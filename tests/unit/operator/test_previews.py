@@ -27,7 +27,7 @@ from support.snapshots import NOW, SETTINGS, build_pod, build_refresh, build_sna
 
 Json = dict[str, Any]
 UID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
-ALLOWED: Settings = replace(SETTINGS, code_rules=CodeRules(urls=("https://git.example.org/data/*",)))
+ALLOWED: Settings = replace(SETTINGS, code_rules=CodeRules(("registry.example.org/team/*",), ("https://git.example.org/data/*",)))
 
 
 def build_preview(name: str = "fix", minutes: float = 0, status: Mapping[str, Any] | None = None, **spec: Any) -> Preview:
@@ -135,6 +135,29 @@ def test_variables_selectors_and_allowed_differences_reach_the_runner():
     assert request.preview
     assert (request.preview.name, request.preview.uid, request.preview.allow) == ("fix", UID, ["Added"])
     assert request.preview.select == ["+mart_a", "tag:x"]
+
+
+def test_another_image_builds_and_the_image_of_the_refresh_fetches():
+    """Who may only create previews must not choose what runs with the credentials of the repository.
+
+    Another image may build any model differently, so the change touches all of them; the same image by its name touches none.
+    """
+    own, other = "registry.example.org/team/velos:3", "registry.example.org/team/velos:4"
+    for wanted, of_refresh, runs, all_models in (
+        (None, None, SETTINGS.runner_image, False),
+        (None, own, own, False),
+        (other, own, other, True),
+        (own, own, own, False),
+        (SETTINGS.runner_image, None, SETTINGS.runner_image, False),
+        (other, None, other, True),
+    ):
+        pod = job_of(build_preview(image=wanted), image=of_refresh)["spec"]["template"]["spec"]
+        (runner,) = pod["containers"]
+        assert runner["image"] == runs
+        assert {each["image"] for each in pod["initContainers"]} == {of_refresh or SETTINGS.runner_image}
+        request = request_of(runner).preview
+        assert request
+        assert request.all_models == all_models
 
 
 @pytest.mark.parametrize(

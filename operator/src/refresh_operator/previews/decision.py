@@ -148,7 +148,7 @@ def _start(snapshot: PreviewSnapshot, settings: Settings, now: datetime) -> Prev
 def _objects(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: RefreshSpec, base: str, settings: Settings) -> tuple[Json, ...]:
     """Return the objects to create; ValueError for invalid variables, or if they are too long together with the spec."""
     commit = base.rpartition(":")[2]
-    change, live = (run_request(preview, wanted, refresh, spec, ref) for ref in (wanted.ref, GitRef(commit=commit)))
+    change, live = (run_request(preview, wanted, refresh, spec, ref, settings) for ref in (wanted.ref, GitRef(commit=commit)))
     if error := change.size_error:
         raise ValueError(error)
     return (*permissions(preview, refresh), job(preview, refresh, change, live, base, settings))

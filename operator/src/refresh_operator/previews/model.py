@@ -65,5 +65,5 @@ class PreviewSnapshot:
     missing_secrets: tuple[str, ...] = ()
     """What is missing in the Secret of its warehouse."""
     denied_code: Denial | None = None
-    """Why the image or the repository of the refresh may not be used."""
+    """Why the image or the repository of the refresh, or the image of the preview, may not be used."""
     pause: Pause | None = None

@@ -57,7 +57,7 @@ def permissions(preview: Preview, refresh: Refresh) -> tuple[Json, ...]:
     return tuple({"apiVersion": version, "kind": kind, "metadata": metadata, **body} for version, kind, body in bodies)
 
 
-def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: RefreshSpec, ref: GitRef) -> RunRequest:
+def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: RefreshSpec, ref: GitRef, operator: Settings) -> RunRequest:
     """Return what one container is told: the refresh with the preview's warehouse and this commit, and nothing that calls others.
 
     ValueError for invalid variables.
@@ -84,7 +84,11 @@ def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: R
         spec=of_preview,
         vars={**_date_of_live(refresh, spec), **wanted.vars},
         preview=PreviewRequest(
-            name=preview.metadata.name, uid=preview.metadata.uid, allow=[str(each) for each in wanted.allow], select=wanted.select
+            name=preview.metadata.name,
+            uid=preview.metadata.uid,
+            allow=[str(each) for each in wanted.allow],
+            select=wanted.select,
+            all_models=wanted.image is not None and operator.image_of(wanted.image) != operator.image_of(spec.image),
         ),
     )
 
@@ -141,14 +145,18 @@ def _pod(preview: Preview, change: RunRequest, base: RunRequest, deadline: timed
     return {
         **restricted_pod(preview.object_name, spec, settings, deadline),
         "initContainers": fetches,
-        "containers": [_runner(change, warehouse, settings)],
+        "containers": [_runner(preview, change, warehouse, settings)],
         "volumes": [*volumes, *ca_volume(settings)],
     }
 
 
-def _runner(change: RunRequest, warehouse: str, settings: Settings) -> Json:
-    """Return the container that compares. It cannot change the projects, and has no credentials of their repository."""
-    spec = change.spec
+def _runner(preview: Preview, change: RunRequest, warehouse: str, settings: Settings) -> Json:
+    """Return the container that compares. It cannot change the projects, and has no credentials of their repository.
+
+    It alone has the preview's image: who may only create previews must not choose what runs with the credentials of the repository.
+    """
+    image = preview.spec.image if preview.spec else None
+    spec = change.spec.model_copy(update={"image": image or change.spec.image})
     environment: list[JsonValue] = [
         literal(api.RUN_REQUEST_ENV, change.text),
         from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),

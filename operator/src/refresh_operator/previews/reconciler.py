@@ -106,7 +106,7 @@ class Previews:
         name = refresh.spec.preview.warehouse.secret_ref.name
         denied = await observer.secrets.denied(preview.ref, secret_uses(refresh.spec, refresh.spec.preview))
         missing = () if name in denied else await observer.secrets.missing(preview.ref, name, "spec.preview.warehouse.secretRef")
-        code = observer.code.denial(refresh.spec)
+        code = observer.code.denial(refresh.spec) or observer.code.image_denial(wanted.image if wanted else None)
         return replace(snapshot, refresh=refresh, others=others, denied_secrets=denied, missing_secrets=missing, denied_code=code)
 
     async def refetch(self, ref: Ref) -> None:

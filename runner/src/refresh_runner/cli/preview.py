@@ -50,7 +50,7 @@ class PreviewOptions:
             raise ValueError(f"--rows: write a number between 0 and {MAX_ROWS}")
         if self.rows and self.output == "markdown":
             raise ValueError("--rows: a merge request shows its text to people who may not read the rows: use -o text or -o json")
-        return Scope(tuple(selectors_in(self.select, "--select")), self.rows)
+        return Scope(tuple(selectors_in(self.select, "--select")), rows=self.rows)
 
 
 def preview_command(options: RunOptions, preview: PreviewOptions, environment: Environment) -> int:

@@ -118,13 +118,14 @@ class _Preview:
             _log.info(message)
             report(message=message)
 
+        scope = Scope(tuple(self.request.select), all_models=self.request.all_models)
         plan = plan_of(self.run_request, Attempt(environment.variables.get(RUN_ID_ENV) or "preview"), environment)
         try:
             projects, revision = self._projects()
             report(revision=revision, short_revision=short_revision(revision))
             access = access_of(self.run_request.spec.warehouse.secret_ref.name, secrets, environment.variables)
             with environment.cancellation.timeout(plan.timeout, Cause.DEADLINE), environment.cancellation.enabled():
-                found = previewed(plan, projects, access, environment, preview_id(self.request.uid), Scope(tuple(self.request.select)), say)
+                found = previewed(plan, projects, access, environment, preview_id(self.request.uid), scope, say)
         except CancelledError as cancelled:
             if cancelled.cause is Cause.DEADLINE:
                 return failed(Reason.DEADLINE_EXCEEDED, "the preview exceeded its timeout (raise spec.preview.timeout)")

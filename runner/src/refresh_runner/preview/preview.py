@@ -83,6 +83,8 @@ class Scope:
 
     select: tuple[str, ...] = ()
     """dbt selectors that narrow what is built to those of the models that the change touches; empty for all of these."""
+    all_models: bool = False
+    """Whether the change touches every model of the layers."""
     rows: int = 0
     """Rows of each kind of difference to read of a mart."""
 
@@ -112,7 +114,7 @@ class Previewer:
         models = [model for layer in self.plan.layers for model in graph.buildable(layer.selection)]
         known = {model.id for layer in self.plan.layers for model in self.base.graph.models(layer.selection)}
         previous = graph.previous(self.base.graph)
-        modified = graph.modified(previous)
+        modified = {model.id for model in models} if self.scope.all_models else graph.modified(previous)
         kinds = graph.materializations(models)
         touched = [model for model in dict.fromkeys(models) if model.id in modified]
         selected = self._selected(touched, previous)
