@@ -48,7 +48,7 @@ class NodeShape:
     """One node of a history: what it reads and how it is built."""
 
     kind: str
-    """table, view, mart, other (an incremental model) or volatile."""
+    """table, view, mart, other (an incremental model), idempotent (one whose project says so) or volatile."""
     parents: tuple[int, int]
     """Indices of what it reads, sources first, taken modulo the number of what exists before it."""
     variant: int
@@ -110,7 +110,7 @@ class Step:
 
 def shapes() -> st.SearchStrategy[list[NodeShape]]:
     """Return a strategy for the nodes of a history."""
-    kinds = st.sampled_from(["table", "table", "view", "mart", "mart", "other", "volatile"])
+    kinds = st.sampled_from(["table", "table", "view", "mart", "mart", "other", "idempotent", "volatile"])
     parents = st.tuples(st.integers(0, 20), st.integers(0, 20))
     return st.lists(st.builds(NodeShape, kinds, parents, st.integers(0, len(VARIANTS) - 1)), min_size=2, max_size=6)
 
@@ -292,7 +292,9 @@ class _Run:
                 connection.execute(f"create view dwh.{name} as {statement}".encode())
             return None
         with connection.transaction():
-            if kind == "other" and connection.execute("select to_regclass(%s) is not null", [f"dwh.{name}"]).fetchone() == (True,):
+            if kind in {"other", "idempotent"} and connection.execute("select to_regclass(%s) is not null", [f"dwh.{name}"]).fetchone() == (
+                True,
+            ):
                 self._merge(f"select id, g, v, d, t from ({statement}) q", f"dwh.{name}")
                 return None
             rows = connection.execute(f"create table {schema}.{name}__tmp as {statement}".encode()).rowcount
@@ -343,7 +345,7 @@ class _Run:
 
     def _candidate(self, number: int) -> Candidate:
         node, name = self.warehouse.nodes[number], f"dwh.n{number}"
-        kinds = {"view": CandidateKind.VIEW, "other": CandidateKind.OTHER}
+        kinds = {"view": CandidateKind.VIEW, "other": CandidateKind.OTHER, "idempotent": CandidateKind.OTHER}
         statement, read = self.warehouse._sql(number, staged=self.staged), self.warehouse._read(number)
         places = {_relation(each.replace("dwh.", "dwh__next.") if each in self.staged else each): _relation(each) for each in read}
         built_as = name.replace("dwh.", "dwh__next.") if node.kind == "mart" else name

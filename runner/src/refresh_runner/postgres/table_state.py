@@ -114,10 +114,10 @@ def table_state(
     `with_counter` also compares how many rows were ever written, which shows rows that came and went.
     """
     author = _AUTHOR.format(next=sql.Literal(moment.next_xid))
-    late = written_since(moment.xmin, moment)
+    late = _written_since(moment.xmin, moment)
     further: sql.Composable = sql.SQL("false")
     if before:
-        further = sql.SQL("({} and {} <> all ({}::bigint[]))").format(written_since(before.xmin, moment), author, sql.Literal(before.xids))
+        further = sql.SQL("({} and {} <> all ({}::bigint[]))").format(_written_since(before.xmin, moment), author, sql.Literal(before.xids))
     counts = sql.SQL("select count(*), count(*) filter (where {}), count(*) filter (where {}) from {}")
     row_count, young, new = connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
     authors: list[int] = []
@@ -132,7 +132,7 @@ def table_state(
     return state, _change(relation, before, state, new) if before else ""
 
 
-def written_since(xid: int, moment: Moment) -> sql.Composed:
+def _written_since(xid: int, moment: Moment) -> sql.Composed:
     """Return a condition: whether a transaction with this ID or a larger one wrote the row.
 
     Comparing the bytes of xmin takes a third of the time of the exact comparison, which few rows then need. It excludes no row unless the

@@ -30,7 +30,6 @@ from refresh_runner.postgres.table_state import (
     snapshot,
     table_state,
     view_definition,
-    written_since,
 )
 from refresh_runner.reuse.results import Result
 
@@ -84,17 +83,12 @@ class Contents:
         stored: Mapping[str, Result],
         models: frozenset[Relation],
         limit: Callable[[], timedelta],
-        begun: int,
     ) -> None:
-        """`stored` are the results of earlier runs, `models` the tables that the project builds, in this run or not.
-
-        Transactions with a smaller ID than `begun` had ended before the run built anything.
-        """
+        """`stored` are the results of earlier runs, `models` the tables that the project builds, in this run or not."""
         self._connections = connections
         self._stored = stored
         self._models = {str(model) for model in models}
         self._limit = limit
-        self._begun = begun
         self._locks: dict[str, threading.Lock] = {}
         self._lock_of_locks = threading.Lock()
         self.now: dict[str, Result] = {}
@@ -165,20 +159,30 @@ class Contents:
             content = row_digest(connection, place, found) if state.row_count <= limit else ""
             return Result(state=state, content=content or uuid4().hex, attributes=attributes(connection, found))
 
-    def measure_updated(self, place: Relation, name: str) -> Result | None:
-        """Return content and state of a table that dbt may have changed in part; None unless one transaction at most has written to it.
+    def measure_updated(self, place: Relation, name: str, before: Result | None, rows: int | None) -> Result | None:
+        """Return content and state of a table that dbt may have changed in part; None if others may have changed it, too.
 
-        The content is that of the stored result if no row has changed.
+        It is proven that they have not if the table has the rows that it had `before`, or if dbt has written it whole. Otherwise nothing
+        shows whose changes they are.
         """
         with self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
             found = identify(connection, place)
             if found.kind != PLAIN_TABLE:
                 return None
-            writers = sql.SQL("select distinct xmin::text from {} where {} limit 2")
-            if len(connection.execute(writers.format(place.sql, written_since(self._begun, moment))).fetchall()) > 1:
+            known = before or self._stored.get(name)
+            result = self._observe_table(connection, place, found, moment, known, with_counter=False)
+            has_same_rows = before is not None and before.content == result.content
+            if not has_same_rows and (result.state is None or not _written_once(connection, place, result.state, rows)):
                 return None
-            result = self._observe_table(connection, place, found, moment, self._stored.get(name), with_counter=False)
             return result.model_copy(update={"attributes": attributes(connection, found)})
+
+    def before_update(self, place: Relation, name: str) -> Result | None:
+        """Return what a table contains that dbt is about to change in part; None if it does not exist."""
+        with suppress(UnknownError), self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
+            found = identify(connection, place)
+            if found.kind == PLAIN_TABLE:
+                return self._observe_table(connection, place, found, moment, self._stored.get(name), with_counter=False)
+        return None
 
     def observe_built(self, name: str) -> None:
         """Observe a relation after dbt has built it in a way that may have left its rows as they were."""

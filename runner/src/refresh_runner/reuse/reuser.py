@@ -72,6 +72,8 @@ class Reuser:
         self._preparing = threading.Lock()
         self._known: _Prepared | None = None
         self._drafts: dict[str, Result] = {}
+        self._before: dict[str, Result | None] = {}
+        """What the tables that dbt changes in part contained before, by the ID of the model."""
         self._staged: dict[str, Result] = {}
         """Results of marts that are not yet live, by live name."""
         self._tested: dict[str, Result] = {}
@@ -88,9 +90,7 @@ class Reuser:
                 with self._connections.one() as connection:
                     stored = results.load(connection, self._names)
                     environment = environment_digest(connection, self._programs)
-                    with snapshot(connection, self._limit()) as moment:
-                        begun = moment.xmin
-                self._known = _Prepared(stored, environment, Contents(self._connections, stored, self._models, self._limit, begun))
+                self._known = _Prepared(stored, environment, Contents(self._connections, stored, self._models, self._limit))
             return self._known
 
     @property
@@ -245,6 +245,8 @@ class Reuser:
         recipe = self._recipe(candidate)
         if candidate.kind is CandidateKind.SEED:
             return Result(recipe=recipe)
+        if candidate.kind is CandidateKind.OTHER and candidate.built_as:
+            self._before[candidate.id] = self._contents.before_update(candidate.built_as, str(candidate.relation))
         known = self._stored.get(_name(candidate))
         if known is None or known.recipe != recipe or not known.shape or known.shape != self._shape(candidate, known.inputs):
             known = self._examined(candidate)
@@ -296,7 +298,7 @@ class Reuser:
         if place is None:
             return None
         if candidate.kind is CandidateKind.OTHER:
-            return self._contents.measure_updated(place, str(candidate.relation))
+            return self._contents.measure_updated(place, str(candidate.relation), self._before.pop(candidate.id, None), rows)
         return self._contents.measure(place, rows, is_staged=place != candidate.relation)
 
     def _forget(self, name: str) -> None:
