@@ -54,19 +54,20 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
     claims = Claims(leases, settings.lease, settings, time.monotonic, store, queue) if settings.lease else None
     client = await KubeClient.connect(kubeconfig, clock, partial(_may_write, elector, claims))
     services = _services(settings, client, clock, store, queue, claims)
+    previews = Previews(client, store, services)
     health = Health(store, queue, elector, claims)
     stop = asyncio.Event()
     _stop_on_signals(stop)
     tasks = [asyncio.create_task(_wait(stop), name="stop")]
     if settings.health_endpoint:
-        metrics = partial(_metrics, services, health)
+        metrics = partial(_metrics, services, previews, health)
         tasks.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, metrics), name="probes"))
     try:
         if elector is None or await _acquire_lease(elector, tasks):
             tasks += [asyncio.create_task(elector.renew(), name="lease")] if elector else []
             tasks += [asyncio.create_task(claims.run(), name="claims")] if claims else []
             tasks += [
-                asyncio.create_task(run_queue(services, Previews(client, store, services), health), name="queue"),
+                asyncio.create_task(run_queue(services, previews, health), name="queue"),
                 asyncio.create_task(resync(services, store), name="resync"),
                 asyncio.create_task(poll_pause(services), name="pause"),
                 asyncio.create_task(_end_when_refused(client, clock), name="credentials"),
@@ -166,10 +167,10 @@ async def _end_when_refused(client: KubeClient, clock: Callable[[], datetime]) -
             raise CredentialsError(_REFUSED)
 
 
-def _metrics(services: Services, health: Health) -> str:
+def _metrics(services: Services, previews: Previews, health: Health) -> str:
     works = health.elector is None or health.elector.may_write
     refreshes = (each for each in services.observer.refreshes() if services.acts_in(each.ref.namespace))
-    return render(refreshes, services.clock(), works, services.metrics)
+    return render(refreshes, services.clock(), works, services.metrics, previews.numbers())
 
 
 async def run_queue(services: Services, previews: Previews, health: Health) -> None:

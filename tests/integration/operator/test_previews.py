@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
+from cluster.ports import free_port
 from support.control_plane import HAS_ADMISSION_POLICY
 from support.operator_harness import POLICY, OperatorHarness
 from support.previews import (
@@ -46,7 +48,7 @@ def names(operator: OperatorHarness, plural: str, preview: str) -> list[str]:
 
 def test_a_preview_runs_reports_and_is_deleted_after_its_time(operator: OperatorHarness) -> None:
     """Its pod has the Secret of previews, and may write the status of this preview only. The report is the runner's."""
-    create_preview(operator, "one", "velos", ttlSecondsAfterFinished=4)
+    uid = create_preview(operator, "one", "velos", ttlSecondsAfterFinished=4)["metadata"]["uid"]
     job = job_of(operator, "one")
     name = job["metadata"]["name"]
     pod = job["spec"]["template"]["spec"]
@@ -73,6 +75,15 @@ def test_a_preview_runs_reports_and_is_deleted_after_its_time(operator: Operator
     assert table[1].split()[:7] == ["one", "velos", "fix@0badcafe", "Differs", "marts.a:", "2", "changed"]
     operator.wait_for(lambda: status_of(operator, "one") == {}, 20)
     assert "one" not in operator.status("velos")["message"]
+    # on the preview, by which `kubectl describe` finds them
+    operator.expect_events("one", "PreviewCreated", "PreviewStarted", "PreviewCompared")
+    assert dict(operator.events("one"))["PreviewCompared"] == "marts.a: 2 changed"
+    (subject,) = {
+        (each["involvedObject"]["kind"], each["involvedObject"]["uid"])
+        for each in operator.api.items(operator.namespace, "events")
+        if each["involvedObject"]["name"] == "one"
+    }
+    assert subject == ("RefreshPreview", uid)
 
 
 def test_no_more_run_at_a_time_than_may(operator: OperatorHarness) -> None:
@@ -93,6 +104,42 @@ def test_no_more_run_at_a_time_than_may(operator: OperatorHarness) -> None:
     assert (ended["message"], ended["conditions"][0]["reason"]) == ("no such column", "LayerFailed")
     for name in ("a", "c"):
         operator.api.delete(operator.namespace, PREVIEWS, name)
+
+
+def test_metrics_count_previews_by_outcome(create_operator: Callable[..., OperatorHarness]) -> None:
+    """And how long they took. One that ended before the operator started, and one of no refresh, are only in the gauge."""
+    endpoint = f"http://127.0.0.1:{free_port()}/healthz"
+    operator = create_operator(PROJECTS_ALLOWED_URLS=ALLOWED, RECHECK="1s", HEALTH_ENDPOINT=endpoint)
+    operator.start()
+    previewable(operator, "velos")
+    create_preview(operator, "before", "velos")
+    wait_for_state(operator, "before", "Running")
+    report_differences(operator, "before")
+    operator.expect_events("before", "PreviewCompared")
+    operator.stop()
+    operator.start()
+    create_preview(operator, "fails", "velos")
+    operator.end_pod(job_of(operator, "fails")["metadata"]["name"], 137, reason="OOMKilled")
+    create_preview(operator, "nobody", "nobody")
+    for name in ("fails", "nobody"):
+        wait_for_state(operator, name, "Failed")
+        operator.expect_events(name, "PreviewFailed")
+
+    def told() -> str:
+        return httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text
+
+    of = f'namespace="{operator.namespace}"'
+    operator.wait_for(lambda: f'dashboardrefresh_finished_previews_total{{{of},outcome="Failed",refresh="velos"}} 1.0' in told(), 10)
+    text = told()
+    for line in (
+        f'dashboardrefresh_previews{{{of},refresh="velos",state="Differs"}} 1.0',
+        f'dashboardrefresh_previews{{{of},refresh="nobody",state="Failed"}} 1.0',
+        f'dashboardrefresh_preview_duration_seconds_count{{{of},refresh="velos"}} 1.0',
+    ):
+        assert line in text, line
+    assert 'outcome="Differs"' not in text
+    assert "dashboardrefresh_finished_previews_total{" + of + ',outcome="Failed",refresh="nobody"' not in text
+    assert operator.events("before").count(("PreviewCompared", "marts.a: 2 changed")) == 1
 
 
 def test_a_preview_that_ends_without_a_report_fails_with_the_reason(operator: OperatorHarness) -> None:

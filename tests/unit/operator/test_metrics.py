@@ -71,3 +71,20 @@ def test_drift_is_counted_by_kind_until_the_refresh_is_deleted():
     assert "dashboardrefresh_reconcile_duration_seconds_count 1.0" in render([], NOW, metrics=meters)
     meters.forget(ref)
     assert counted not in render([], NOW, metrics=meters)
+
+
+def test_previews_are_counted_by_outcome_until_the_refresh_is_deleted():
+    """With their durations, if they had a Job. Those that exist are counted by state, whenever the operator has started."""
+    meters, ref = OperatorMetrics(), Ref("n", "r")
+    meters.count_preview(ref, "Differs", 45)
+    meters.count_preview(ref, "Failed", None)
+    told = render([], NOW, metrics=meters, previews={("n", "r", "Differs"): 3})
+    assert 'dashboardrefresh_finished_previews_total{namespace="n",outcome="Differs",refresh="r"} 1.0' in told
+    assert 'dashboardrefresh_finished_previews_total{namespace="n",outcome="Failed",refresh="r"} 1.0' in told
+    assert 'dashboardrefresh_preview_duration_seconds_bucket{le="60.0",namespace="n",refresh="r"} 1.0' in told
+    assert 'dashboardrefresh_preview_duration_seconds_count{namespace="n",refresh="r"} 1.0' in told
+    assert 'dashboardrefresh_previews{namespace="n",refresh="r",state="Differs"} 3.0' in told
+    meters.forget(ref)
+    told = render([], NOW, metrics=meters)
+    assert 'refresh="r"' not in told
+    assert "# HELP dashboardrefresh_previews " in told

@@ -287,6 +287,45 @@ def test_a_finished_preview_is_deleted_after_its_time(ttl: int, minutes: float, 
     assert decision.status is None
 
 
+def events(decision: PreviewDecision) -> list[tuple[str, str, bool]]:
+    return [(event.reason, event.message, event.warning) for event in decision.events]
+
+
+def test_events_say_what_happens_to_a_preview():
+    """Once each: when it is seen, when it starts and when it ends. An unchanged status posts none."""
+    created = ("PreviewCreated", "requested for branch fix of phase2", False)
+    waits = decided(seen(others=(build_preview("old", -1, {"state": "Running"}),)))
+    assert events(waits) == [created]
+    name = preview_name("fix", UID)
+    assert events(decided(seen(job=job()))) == [created, ("PreviewStarted", f"Job {name}", False)]
+    pending = build_preview(status={"state": "Pending", "message": "waits"})
+    assert events(decided(seen(pending, job=job()))) == [("PreviewStarted", f"Job {name}", False)]
+    running = build_preview(status={"state": "Running", "job": name, "message": "building 3 models"})
+    assert events(decided(seen(running, job=job()))) == []
+
+
+@pytest.mark.parametrize("state", ["Same", "Differs"])
+def test_the_end_of_a_preview_is_an_event_also_if_it_is_deleted_at_once(state: str):
+    """The API server keeps one event of a name, for an hour; after that, it would be a second one."""
+    ended = {"state": state, "message": "marts.a: 2 changed", "completionTime": minutes_from_now(0)}
+    for ttl, minutes, posted in ((86400, 0, True), (0, 0, True), (86400, 59, True), (86400, 60, False)):
+        found = decided(seen(build_preview(status=ended, ttlSecondsAfterFinished=ttl)), minutes)
+        assert events(found) == ([("PreviewCompared", "marts.a: 2 changed", False)] if posted else [])
+        assert found.delete is (ttl == 0)
+
+
+def test_a_failure_is_a_warning_with_its_reason():
+    """As of a run. What fails at once was seen, too. Its next reconciliation posts the same event, of which one is kept."""
+    found = decided(seen(live=None))
+    assert found.status
+    assert [(reason, warning) for reason, _, warning in events(found)] == [("PreviewCreated", False), ("PreviewFailed", True)]
+    assert found.events[1].message.startswith("NothingLive: the revision that is live is not known")
+    ended = build_preview(status=found.status.model_dump(mode="json", by_alias=True, exclude_none=True))
+    assert decided(seen(ended)).events == found.events[1:]
+    deleted = decided(seen(build_preview(status={"state": "Running", "job": "fix-1"})))
+    assert events(deleted) == [("PreviewFailed", "JobDeleted: Job fix-1 was deleted", True)]
+
+
 def test_a_preview_that_cannot_be_read_holds_no_other():
     """Somebody wrote an object that this version does not understand. The control is read."""
     store = Store()

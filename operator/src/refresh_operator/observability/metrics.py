@@ -1,6 +1,6 @@
 """Metrics for Prometheus: of each refresh, computed from its status at each scrape, and of the operator's own work."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
@@ -16,6 +16,8 @@ from refresh_operator.state.refresh import InvalidSpec, Refresh
 
 _LABELS = ["namespace", "refresh"]
 Value = Callable[[Refresh], float | None]
+PreviewNumbers = Mapping[tuple[str, str, str], int]
+"""Number of previews by namespace, refresh and state."""
 
 
 class OperatorMetrics:
@@ -40,7 +42,21 @@ class OperatorMetrics:
             "Failed reconciliations since the operator started; each is retried.",
             registry=self.registry,
         )
+        self._previews = Counter(
+            "dashboardrefresh_finished_previews",
+            "Previews that have ended since the operator started, by their outcome: Same, Differs or Failed.",
+            [*_LABELS, "outcome"],
+            registry=self.registry,
+        )
+        self._preview_durations = Histogram(
+            "dashboardrefresh_preview_duration_seconds",
+            "Duration of previews that have ended since the operator started, from the creation of the Job.",
+            _LABELS,
+            registry=self.registry,
+            buckets=(10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200),
+        )
         self._kinds: dict[Ref, set[str]] = {}
+        self._outcomes: dict[Ref, set[str]] = {}
 
     @contextmanager
     def time_reconcile(self) -> Iterator[None]:
@@ -57,16 +73,35 @@ class OperatorMetrics:
         self._kinds.setdefault(ref, set()).add(kind)
         self._corrections.labels(ref.namespace, ref.name, kind).inc()
 
+    def count_preview(self, refresh: Ref, outcome: str, seconds: float | None) -> None:
+        """Count a preview of a refresh that has ended; without a Job, it has no duration."""
+        self._outcomes.setdefault(refresh, set()).add(outcome)
+        self._previews.labels(refresh.namespace, refresh.name, outcome).inc()
+        if seconds is not None:
+            self._preview_durations.labels(refresh.namespace, refresh.name).observe(seconds)
+
     def forget(self, ref: Ref) -> None:
         """Remove the counters of a deleted refresh."""
         for kind in self._kinds.pop(ref, ()):
             self._corrections.remove(ref.namespace, ref.name, kind)
+        for outcome in self._outcomes.pop(ref, ()):
+            self._previews.remove(ref.namespace, ref.name, outcome)
+        self._preview_durations.remove(ref.namespace, ref.name)
 
 
-def render(refreshes: Iterable[Refresh], now: datetime, works: bool = True, metrics: OperatorMetrics | None = None) -> str:
+def render(
+    refreshes: Iterable[Refresh],
+    now: datetime,
+    works: bool = True,
+    metrics: OperatorMetrics | None = None,
+    previews: PreviewNumbers | None = None,
+) -> str:
     """Return all metrics in the text format. `works` is False while the operator waits for the Lease."""
     registry = CollectorRegistry()
     registry.register(RefreshCollector(list(refreshes), now))
+    numbers = Gauge("dashboardrefresh_previews", "Number of previews that exist, by state.", [*_LABELS, "state"], registry=registry)
+    for of, number in (previews or {}).items():
+        numbers.labels(*of).set(number)
     Gauge("dashboardrefresh_operator_works", "Whether this operator holds the Lease and reconciles refreshes.", registry=registry).set(
         works
     )

@@ -11,12 +11,14 @@ from refresh_api.project import GitRef
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import Condition, ConditionStatus, Reason, clip
 from refresh_api.values import duration
+from refresh_operator.previews.events import events_of, events_of_end
 from refresh_operator.previews.model import Preview, PreviewSnapshot
 from refresh_operator.previews.objects import BASE_ANNOTATION, job, permissions, run_request
 from refresh_operator.previews.outcome import end_of, late_start
 from refresh_operator.settings import Settings
 from refresh_operator.state.kube_types import Job
 from refresh_operator.state.refresh import Refresh
+from refresh_operator.status.events import Event
 
 _MAX_REQUEUE: Final = timedelta(hours=1)
 """Maximum time between two reconciliations, even if nothing is due. Watches and the resync report every change."""
@@ -34,6 +36,7 @@ class PreviewDecision:
     delete_job: bool = False
     delete: bool = False
     """Whether to delete the preview, since its time is over."""
+    events: tuple[Event, ...] = ()
     wakes: bool = False
     """Whether previews that wait may start, since this one has ended."""
     requeue_after: timedelta = _MAX_REQUEUE
@@ -46,6 +49,12 @@ def decide(snapshot: PreviewSnapshot, settings: Settings, now: datetime) -> Prev
         return PreviewDecision(wakes=True)
     if preview.status.has_ended:
         return _after_the_end(snapshot, now)
+    decision = _before_the_end(snapshot, settings, now)
+    return replace(decision, events=events_of(preview, decision.status, now)) if decision.status else decision
+
+
+def _before_the_end(snapshot: PreviewSnapshot, settings: Settings, now: datetime) -> PreviewDecision:
+    preview = snapshot.preview
     if snapshot.job:
         return _while_running(snapshot, snapshot.job, now)
     if preview.status.job:
@@ -61,11 +70,15 @@ def _after_the_end(snapshot: PreviewSnapshot, now: datetime) -> PreviewDecision:
     end = preview.status.completion_time or now
     lasts = timedelta(seconds=preview.spec.ttl_seconds_after_finished if preview.spec else DEFAULT_TTL)
     left = end + lasts - now
+    events = events_of_end(preview.metadata.uid, preview.status, now)
     if left <= timedelta():
-        return PreviewDecision(delete=True, wakes=True)
+        return PreviewDecision(delete=True, events=events, wakes=True)
     # of a preview that failed, its Job may still be active; the pod of one that has reported ends by itself
     return PreviewDecision(
-        delete_job=active and preview.status.state is PreviewState.FAILED, wakes=True, requeue_after=min(_MAX_REQUEUE, left + _SECOND)
+        delete_job=active and preview.status.state is PreviewState.FAILED,
+        events=events,
+        wakes=True,
+        requeue_after=min(_MAX_REQUEUE, left + _SECOND),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,12 @@ from refresh_api.spec import RefreshSpec
 from refresh_api.status import clip
 from refresh_operator.errors import Conflict, Forbidden, NotFound, Unprocessable, Unreadable
 from refresh_operator.kube.client import KubeClient
-from refresh_operator.kube.resources import JOBS, MANAGED, PODS, PREVIEWS
+from refresh_operator.kube.resources import JOBS, MANAGED, PODS, PREVIEWS, REFRESHES
 from refresh_operator.kube.store import Store
 from refresh_operator.names import Ref
+from refresh_operator.observability.metrics import PreviewNumbers
 from refresh_operator.previews.decision import PreviewDecision, decide, failed_status
+from refresh_operator.previews.events import events_of
 from refresh_operator.previews.model import Preview, PreviewSnapshot, parse_preview
 from refresh_operator.previews.objects import secret_uses
 from refresh_operator.reconcile.reconciler import Reconciler, Services
@@ -36,6 +39,8 @@ class Previews:
     services: Services
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from observing a preview to applying the decision, so that no more start at a time than may run."""
+    _not_ended: dict[Ref, str] = field(default_factory=dict)
+    """Previews that had not ended when they were last seen, by their UIDs. Each end is counted once."""
 
     @property
     def reconciler(self) -> Reconciler:
@@ -48,12 +53,15 @@ class Previews:
             raw = self.store.get(PREVIEWS, ref.namespace, ref.name)
             if raw is None:
                 self.services.observer.secrets.forget(ref)
+                self._not_ended.pop(ref, None)
                 self._wake_all(ref.namespace)
                 return None
             if not self.services.acts_in(ref.namespace):
                 return self.services.settings.recheck
             try:
-                decision = await self._decide_and_apply(parse_preview(raw))
+                preview = parse_preview(raw)
+                decision = await self._decide_and_apply(preview)
+                self._count(preview, decision.status or preview.status)
             except Unreadable as error:
                 log.warning("not acting on a preview: %s", error)
                 return self.services.settings.recheck
@@ -65,22 +73,23 @@ class Previews:
         now, settings = self.services.clock(), self.services.settings
         decision = decide(await self.observe(preview, now), settings, now)
         if not decision.create:
-            await self._apply(preview, decision)
+            await self._apply(preview, decision, now)
             return decision
         try:
-            await self._apply(preview, decision)
+            await self._apply(preview, decision, now)
         except Forbidden as error:
             # another try may be allowed
             message = clip(f"the operator lacks a permission: {error}")
-            await self._write(preview, preview.status.model_copy(update={"state": PreviewState.PENDING, "message": message}))
-            return PreviewDecision(requeue_after=settings.recheck)
+            status = preview.status.model_copy(update={"state": PreviewState.PENDING, "message": message})
+            decision = PreviewDecision(status=status, events=events_of(preview, status, now), requeue_after=settings.recheck)
         except Unprocessable as error:
             message = f"Kubernetes rejected an object of this preview: {error}"
-            await self._write(preview, failed_status(preview, PreviewReason.INVALID_PREVIEW, message, now))
-            return PreviewDecision(wakes=True)
-        # its status at once, so that the next preview sees that this one runs
-        decision = decide(await self.observe(preview, now), settings, now)
-        await self._apply(preview, decision)
+            status = failed_status(preview, PreviewReason.INVALID_PREVIEW, message, now)
+            decision = PreviewDecision(status=status, events=events_of(preview, status, now), wakes=True)
+        else:
+            # its status at once, so that the next preview sees that this one runs
+            decision = decide(await self.observe(preview, now), settings, now)
+        await self._apply(preview, decision, now)
         return decision
 
     async def observe(self, preview: Preview, now: datetime) -> PreviewSnapshot:
@@ -129,9 +138,10 @@ class Previews:
             with suppress(Unreadable):
                 yield parse_preview(item)
 
-    async def _apply(self, preview: Preview, decision: PreviewDecision) -> None:
+    async def _apply(self, preview: Preview, decision: PreviewDecision, now: datetime) -> None:
         namespace = preview.metadata.namespace
         if decision.delete:
+            await self._post(preview, decision, now)
             await self.client.delete(PREVIEWS.path(namespace, preview.metadata.name))
             log.info("deleted the preview, which ended long ago")
             return
@@ -142,6 +152,11 @@ class Previews:
         if decision.delete_job:
             await self.client.delete(JOBS.path(namespace, preview.object_name))
             log.info("deleted Job %s", preview.object_name)
+        await self._post(preview, decision, now)
+
+    async def _post(self, preview: Preview, decision: PreviewDecision, now: datetime) -> None:
+        for event in decision.events:
+            await self.services.applier.post_event(preview, event, now)
 
     async def _create(self, namespace: str, item: Json) -> None:
         kind = MANAGED.get(str(item["kind"]), JOBS)
@@ -166,6 +181,28 @@ class Previews:
         self.store.put(PREVIEWS, await self.client.apply(path, body, names.OPERATOR_FIELD_MANAGER))
         if status.has_ended:
             log.info("preview %s: %s", status.state, status.message)
+
+    def _count(self, preview: Preview, status: PreviewStatus) -> None:
+        """Count a preview if it has ended since it was last seen."""
+        if not preview.status.has_ended:
+            self._not_ended[preview.ref] = preview.metadata.uid
+        if not status.has_ended or self._not_ended.pop(preview.ref, None) != preview.metadata.uid:
+            return
+        refresh = Ref(preview.ref.namespace, preview.spec.refresh if preview.spec else "")
+        # of a refresh that does not exist, nothing would ever remove the figures
+        if status.state and self.store.get(REFRESHES, refresh.namespace, refresh.name):
+            took = status.completion_time - status.start_time if status.start_time and status.completion_time else None
+            self.services.metrics.count_preview(refresh, status.state, took.total_seconds() if took else None)
+
+    def numbers(self) -> PreviewNumbers:
+        """Return the number of previews where this operator acts."""
+        # not parsed as a whole: each may have a report of a hundred kilobytes
+        return Counter(
+            (namespace, str(mapping(item.get("spec")).get("refresh")), str(mapping(item.get("status")).get("state", PreviewState.PENDING)))
+            for namespace in self.store.namespaces()
+            if self.services.acts_in(namespace)
+            for item in self.store.previews(namespace)
+        )
 
     def _wake_all(self, namespace: str) -> None:
         """Queue the previews that wait, since one has ended."""

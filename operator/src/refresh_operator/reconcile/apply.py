@@ -18,7 +18,7 @@ from refresh_operator.specs.diff import Difference, differences
 from refresh_operator.specs.metadata import additional_owner
 from refresh_operator.state.kube_types import mapping
 from refresh_operator.state.refresh import Refresh
-from refresh_operator.status.events import Event
+from refresh_operator.status.events import Event, Subject
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,9 @@ class Applier:
         await self._client.delete(JOBS.path(namespace, job))
         log.info("deleted Job %s", job, extra={"run": job})
 
-    async def post_event(self, refresh: Refresh, event: Event, now: datetime) -> None:
-        """Post an event on a refresh, unless it has already been posted."""
-        meta = refresh.metadata
+    async def post_event(self, subject: Subject, event: Event, now: datetime) -> None:
+        """Post an event on a refresh or a preview, unless it has already been posted."""
+        meta = subject.metadata
         moment = time_text(now)
         name = event_name(meta.name, meta.uid, event.reason, event.message, event.key or moment)
         body: Json = {
@@ -91,7 +91,7 @@ class Applier:
             "metadata": {"name": name, "namespace": meta.namespace},
             "involvedObject": {
                 "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
+                "kind": subject.ref.kind,
                 "name": meta.name,
                 "namespace": meta.namespace,
                 "uid": meta.uid,

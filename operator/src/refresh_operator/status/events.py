@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from refresh_api.model import time_text
 from refresh_api.objects import Json
 from refresh_api.project import short_revision
 from refresh_api.reasons import EventReason, SuspendedReason
 from refresh_api.status import ConditionStatus, MissedReason, OperatorStatus, Outcome, ProjectCheck, Reason, clip
+from refresh_operator.names import Ref
 from refresh_operator.runs.missed_runs import MissedRun
 from refresh_operator.runs.runs import EndedRun
 from refresh_operator.specs.diff import Difference
+from refresh_operator.state.kube_types import Metadata
 from refresh_operator.status.conditions import freshness_change
 
 _RUN_REASONS = {
@@ -31,6 +34,18 @@ _MESSAGE_LENGTH = 1000
 """Maximum length of an event's message; Kubernetes allows 1024 characters."""
 
 
+class Subject(Protocol):
+    """A refresh or a preview, which events are about."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """The object's metadata."""
+
+    @property
+    def ref(self) -> Ref:
+        """The namespace, name and kind."""
+
+
 @dataclass(frozen=True)
 class Event:
     """One event to post."""
@@ -42,6 +57,11 @@ class Event:
     warning: bool = False
 
 
+def message_of_event(text: str) -> str:
+    """Return a text in the length that Kubernetes allows for the message of an event."""
+    return clip(text, _MESSAGE_LENGTH)
+
+
 def events_of(
     before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...], missed: tuple[MissedRun, ...], now: datetime
 ) -> tuple[Event, ...]:
@@ -51,7 +71,7 @@ def events_of(
     for run in (each.run for each in ended):
         text = f"run {run.id}: {run.reason.value}" + (f": {run.message}" if run.message else "")
         reason = EventReason.RUN_CANCELLED if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
-        events.append(Event(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason is EventReason.RUN_FAILED))
+        events.append(Event(reason, message_of_event(text), run.id, warning=reason is EventReason.RUN_FAILED))
     for each in missed[-_MISSED_MAX:]:
         text = f"no run started at {time_text(each.time)}: {_WHY_MISSED[each.reason]}"
         events.append(Event(EventReason.RUN_MISSED, text, time_text(each.time), warning=each.reason is not MissedReason.SUSPENDED))
@@ -66,7 +86,7 @@ def _request_events(before: OperatorStatus, after: OperatorStatus, ended: tuple[
         events.append(
             Event(
                 EventReason.REQUEST_REFUSED,
-                clip(f"request {token} started no run: {after.request_error}", _MESSAGE_LENGTH),
+                message_of_event(f"request {token} started no run: {after.request_error}"),
                 token,
                 True,
             )
@@ -74,7 +94,7 @@ def _request_events(before: OperatorStatus, after: OperatorStatus, ended: tuple[
     withdrew = bool(after.request_error) and token == cancel
     if cancel and cancel != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
         text = f"cancel={cancel}: no active run has this ID or was started by this request; see status.active"
-        events.append(Event(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), cancel, True))
+        events.append(Event(EventReason.NOTHING_TO_CANCEL, message_of_event(text), cancel, True))
     return events
 
 
@@ -83,7 +103,7 @@ def _failure_events(before: OperatorStatus, after: OperatorStatus, now: datetime
     wanted = SuspendedReason.TOO_MANY_FAILURES
     if new is None or new.reason != wanted or (old and old.reason == wanted):
         return []
-    return [Event(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
+    return [Event(EventReason.TOO_MANY_FAILURES, message_of_event(new.message), time_text(now), warning=True)]
 
 
 def _project_events(before: OperatorStatus, after: OperatorStatus) -> list[Event]:
@@ -91,7 +111,7 @@ def _project_events(before: OperatorStatus, after: OperatorStatus) -> list[Event
     checked = time_text(new.last_check_time) if new.last_check_time else ""
     if not new.error or new.error == old.error:
         return []
-    return [Event(EventReason.PROJECT_CHECK_FAILED, clip(new.error, _MESSAGE_LENGTH), checked, warning=True)]
+    return [Event(EventReason.PROJECT_CHECK_FAILED, message_of_event(new.error), checked, warning=True)]
 
 
 def _freshness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
@@ -100,9 +120,7 @@ def _freshness_events(before: OperatorStatus, after: OperatorStatus, now: dateti
         return []
     stale = new.status is not ConditionStatus.TRUE
     return [
-        Event(
-            EventReason.DATA_STALE if stale else EventReason.DATA_FRESH, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale
-        )
+        Event(EventReason.DATA_STALE if stale else EventReason.DATA_FRESH, message_of_event(new.message), time_text(now), warning=stale)
     ]
 
 
@@ -117,7 +135,7 @@ def drift_event(item: Json, found: tuple[Difference, ...]) -> Event:
     name = metadata["name"] if isinstance(metadata, dict) else ""
     fields = ", ".join(each.path for each in found)
     text = f"drift corrected in {item['kind']} {name}: {fields or 'it was deleted, and is recreated'}"
-    return Event(EventReason.DRIFT_CORRECTED, clip(text, _MESSAGE_LENGTH), key="", warning=True)
+    return Event(EventReason.DRIFT_CORRECTED, message_of_event(text), key="", warning=True)
 
 
 def defaults_event(item: Json, fields: tuple[str, ...]) -> Event:
@@ -125,7 +143,7 @@ def defaults_event(item: Json, fields: tuple[str, ...]) -> Event:
     metadata = item["metadata"]
     name = metadata["name"] if isinstance(metadata, dict) else ""
     text = f"{item['kind']} {name} updated to new defaults of the operator: {', '.join(fields)}; active runs are not affected"
-    return Event(EventReason.DEFAULTS_CHANGED, clip(text, _MESSAGE_LENGTH), key="")
+    return Event(EventReason.DEFAULTS_CHANGED, message_of_event(text), key="")
 
 
 def _readiness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
@@ -133,4 +151,4 @@ def _readiness_events(before: OperatorStatus, after: OperatorStatus, now: dateti
     healthy = new is not None and new.status is ConditionStatus.TRUE
     if new is None or (old is None and healthy) or (old and (old.status, old.reason) == (new.status, new.reason)):
         return []
-    return [Event(new.reason, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=new.status is not ConditionStatus.TRUE)]
+    return [Event(new.reason, message_of_event(new.message), time_text(now), warning=new.status is not ConditionStatus.TRUE)]
