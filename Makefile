@@ -9,7 +9,7 @@ export PYTHONPATH := tests
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup ## a cluster, a warehouse, an API and two refreshes (20 minutes on a new machine, then a minute)
+demo: setup ## a cluster, a warehouse, an API and refreshes of two dbt projects (20 minutes on a new machine, then a minute)
 	@$(PYTHON) -m cluster preflight && $(PYTHON) scripts/demo.py
 
 demo-preview: setup ## push a change of a model to a branch of the running demo, and show which rows it would change (half a minute; after make demo)

@@ -1,4 +1,4 @@
-"""`make demo`: the whole product on a real cluster, with two refreshes that have run, and the next commands to try."""
+"""`make demo`: the whole product on a real cluster, with refreshes of two dbt projects that have run, and the next commands to try."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from support.git_server import GitError
 from support.installation import DEMO_LABEL, RELEASE, ROOT, SAMPLES, Installation
 from support.kubectl import KubectlError
 from support.laptop import say
+from support.velos_in_cluster import NAME as VELOS
+from support.velos_in_cluster import REPOSITORY as VELOS_REPOSITORY
+from support.velos_in_cluster import deploy_velos, query
+from support.velos_in_cluster import refresh as velos_refresh
 
 ROWS = int(os.environ.get("ROWS", "10000"))
 SEED = int(os.environ.get("SEED", "7"))
@@ -33,6 +37,7 @@ QUERIES = (
     "SELECT * FROM dbt_refresh_log ORDER BY run_date DESC LIMIT 1",
     "SELECT COUNT(*) FROM dwh_marts_operationnel.mart_implantation_suivi",
 )
+VELOS_QUERY = "SELECT * FROM velos_rapport.trajets_par_jour ORDER BY jour DESC, station_id LIMIT 3"
 
 
 def show(title: str, text: str) -> None:
@@ -42,8 +47,18 @@ def show(title: str, text: str) -> None:
 
 def watch(installation: Installation, refresh: str, token: str) -> str:
     """Request a run and print its steps as they happen; return its outcome."""
+    request(installation, refresh, token)
+    return follow(installation, refresh, token)
+
+
+def request(installation: Installation, refresh: str, token: str) -> None:
+    """Request a run."""
     installation.request_run(refresh, token)
     say(f"{refresh}: requested a run (annotation requestedAt={token})")
+
+
+def follow(installation: Installation, refresh: str, token: str) -> str:
+    """Print the steps of a requested run as they happen; return its outcome."""
     seen: set[tuple[str, str]] = set()
     end = time.monotonic() + 300
     while time.monotonic() < end:
@@ -63,12 +78,13 @@ def watch(installation: Installation, refresh: str, token: str) -> str:
 
 
 def apply_refreshes(installation: Installation) -> None:
-    """Apply the two samples: main with the dbt project in the Git repository, phase 2 with the one in the image."""
+    """Apply the refreshes: main and the second project's take their dbt project from Git, phase 2 takes the one in the image."""
     main = yaml.safe_load((SAMPLES / "main.yaml").read_text())
     main["spec"]["project"] = project(PROJECT.name)
     say(installation.kubectl.apply(json.dumps(main)).strip())
     say(installation.kubectl.apply(SAMPLES / "phase2.yaml").strip())
-    installation.kubectl("label", "--overwrite", "dashboardrefresh", MAIN, PHASE2, DEMO_LABEL)
+    say(installation.kubectl.apply(json.dumps(velos_refresh())).strip())
+    installation.kubectl("label", "--overwrite", "dashboardrefresh", MAIN, PHASE2, VELOS, DEMO_LABEL)
 
 
 def present(installation: Installation, cluster: Cluster) -> None:
@@ -78,8 +94,11 @@ def present(installation: Installation, cluster: Cluster) -> None:
     show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", installation.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))
     revision = "jsonpath={.status.run.project.revision}"
     show(f"kubectl get dr {MAIN} -o {revision}", installation.kubectl("get", "dr", MAIN, "-o", revision))
-    for query in QUERIES:
-        show(query, installation.psql(query))
+    for statement in QUERIES:
+        show(statement, installation.psql(statement))
+    columns = "custom-columns=NAME:.metadata.name,PROJECT:.spec.project.git.url,WAREHOUSE:.spec.warehouse.secretRef.name"
+    show(f"kubectl get dr -o {columns}", installation.kubectl("get", "dr", "-o", columns))
+    show(f"{VELOS_QUERY}  -- in the database {VELOS}", query(installation, VELOS_QUERY))
     port = cluster.expose("dashboard-api", installation.kubectl.namespace, 8000, API_PORT)
     folder = Path(installation.kubectl.program).parent
     print(f"""
@@ -110,6 +129,8 @@ def main() -> int:
     installation.deploy_warehouse_and_api(GIT)
     pushed = push_folder(installation, cluster, PROJECT, "Take the dbt project of the checkout", GIT_PORT)
     say(f"the Git server: {f'pushed {PROJECT.name}, commit {pushed}' if pushed else f'has {PROJECT.name} as it is'}")
+    pushed = deploy_velos(installation, cluster, GIT_PORT)
+    say(f"a second project: the database {VELOS}, and {VELOS_REPOSITORY} with {f'commit {pushed}' if pushed else 'the project as it is'}")
     if "t" not in installation.psql("select to_regclass('sigeti.factures') is not null", "-At"):
         say(f"source data: {ROWS:,} rows per source (seed {SEED})")
         installation.load_sources(ROWS, SEED, datetime.now(UTC).date().isoformat())
@@ -120,7 +141,9 @@ def main() -> int:
     say(f"the page: http://127.0.0.1:{cluster.expose(f'{RELEASE}-page', installation.kubectl.namespace, 80, PAGE_PORT)}")
     apply_refreshes(installation)
     token = f"demo-{int(time.time())}"
+    request(installation, VELOS, token)  # in another warehouse, so it waits for none of the others
     outcomes = [watch(installation, refresh, token) for refresh in (MAIN, PHASE2)]
+    outcomes.append(follow(installation, VELOS, token))
     present(installation, cluster)
     return 0 if set(outcomes) <= {"Succeeded", "Warned"} else 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def repository(installation, cluster, tmp_path_factory) -> Iterator[Clone]:
 def apply(apply_phase2) -> Callable[..., str]:
     """Return a function that applies a refresh of the small project, with changes of its `project.git` and its spec."""
 
-    def applied(git: dict[str, object] | None = None, **spec: object) -> str:
+    def applied(git: dict[str, Any] | None = None, **spec: object) -> str:
         return apply_phase2(**{**ONE_MART, "project": project("dbt", **(git or {})), **spec})
 
     return applied

@@ -56,9 +56,14 @@ class Clone:
         return git(self.tree, "show", "--unified=0", "--format=%h %s", "--no-color")
 
     def replace(self, folder: Path, name: str) -> None:
-        """Replace the folder `name` by a copy of a dbt project, without files that dbt writes."""
-        shutil.rmtree(self.tree / name, ignore_errors=True)
-        shutil.copytree(folder, self.tree / name, ignore=shutil.ignore_patterns("target", "logs", ".user.yml"))
+        """Replace the folder `name`, or the whole tree (`.`), by a copy of a dbt project, without files that dbt writes."""
+        place = self.tree / name
+        for old in place.iterdir() if place.is_dir() else ():
+            if old.is_dir() and not old.is_symlink() and old.name != ".git":
+                shutil.rmtree(old)
+            elif old.name != ".git":
+                old.unlink()
+        shutil.copytree(folder, place, ignore=shutil.ignore_patterns("target", "logs", ".user.yml"), dirs_exist_ok=True)
 
     @property
     def _is_pushed(self) -> bool:

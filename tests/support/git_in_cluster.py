@@ -1,4 +1,4 @@
-"""The Git server of demo and tests in a cluster, and its repository, which has one address in the cluster and one on this machine."""
+"""The Git server of demo and tests in a cluster, and its repositories, which have one address in the cluster and one on this machine."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from support.installation import Installation
 NAME: Final = "git"
 """Name of the Deployment, of its Service, and of the Secret with the login and the certificate."""
 REPOSITORY: Final = "dashboards.git"
+"""Repository of the first project; `examples/deploy/git.yaml` has the names of all."""
 URL: Final = f"https://{NAME}/{REPOSITORY}"
-"""Address of the repository in its namespace."""
+"""Address of the first project's repository in its namespace."""
 ALLOWED: Final = f"projects.allowedUrls={{https://{NAME}/*}}"
-"""Value of the chart that allows refreshes to use the repository."""
+"""Value of the chart that allows refreshes to use the repositories."""
 _VALID: Final = timedelta(days=3650)
 _TLS: Final = f"{NAME}-tls"
 
 
 def deploy_git_server(installation: Installation) -> None:
-    """Apply the Git server and wait for its rollout. The repository of a new pod is empty."""
+    """Apply the Git server and wait for its rollout. The repositories of a new pod are empty."""
     create_secrets(installation)
     installation.deploy(NAME)
 
@@ -51,26 +52,32 @@ def create_secrets(installation: Installation) -> None:
         installation.create_secret(name, keys)
 
 
-def project(path: str = ".", **fields: object) -> dict[str, Any]:
-    """Return `spec.project` for the branch main of the repository."""
-    return {"git": {"url": URL, "ref": {"branch": "main"}, "path": path, "secretRef": {"name": NAME}, **fields}}
+def project(path: str = ".", repository: str = REPOSITORY, **fields: object) -> dict[str, Any]:
+    """Return `spec.project` for the branch main of a repository."""
+    return {"git": {"url": f"https://{NAME}/{repository}", "ref": {"branch": "main"}, "path": path, "secretRef": {"name": NAME}, **fields}}
 
 
-def clone(installation: Installation, cluster: Cluster, tree: Path, port: int = 0) -> Clone:
-    """Clone the repository into a folder, from its address on 127.0.0.1; `port` 0 chooses a free port."""
+def clone(installation: Installation, cluster: Cluster, tree: Path, port: int = 0, repository: str = REPOSITORY) -> Clone:
+    """Clone a repository into a folder, from its address on 127.0.0.1; `port` 0 chooses a free port."""
     secret = {key: b64decode(value).decode() for key, value in installation.kubectl.json("secret", NAME)["data"].items()}
     port = cluster.expose(NAME, installation.kubectl.namespace, 443, port)
     # when a pod is ready, its Service does not yet lead to it
     eventually(lambda: _answers(port, secret["ca.crt"]), within=30)
-    return Clone.of(f"https://127.0.0.1:{port}/{REPOSITORY}", tree, secret)
+    return Clone.of(f"https://127.0.0.1:{port}/{repository}", tree, secret)
 
 
-def push_folder(installation: Installation, cluster: Cluster, folder: Path, message: str, port: int = 0) -> str | None:
-    """Commit a dbt project to the repository as a folder of the same name; return the commit, or None if nothing has changed."""
+def push_folder(
+    installation: Installation, cluster: Cluster, folder: Path, message: str, port: int = 0, *, repository: str = REPOSITORY, path: str = ""
+) -> str | None:
+    """Commit a dbt project to a repository; return the commit, or None if nothing has changed.
+
+    `path` is its folder there, `.` for the repository as a whole; defaults to a folder of the same name.
+    """
+    path = path or folder.name
     with TemporaryDirectory() as place:
-        cloned = clone(installation, cluster, Path(place) / "tree", port)
-        cloned.replace(folder, folder.name)
-        return cloned.commit(message, folder.name)
+        cloned = clone(installation, cluster, Path(place) / "tree", port, repository)
+        cloned.replace(folder, path)
+        return cloned.commit(message, path)
 
 
 def _answers(port: int, ca: str) -> bool:

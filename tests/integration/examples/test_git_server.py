@@ -19,7 +19,7 @@ from integration.examples.test_command import COMMAND
 from refresh_examples.git_server import create_repository
 from support.certificates import create_certificate
 from support.git_clone import Clone
-from support.git_server import GitError
+from support.git_server import GitError, git
 
 LOGIN = {"GIT_USERNAME": "refresh", "GIT_PASSWORD": "p@ss:/wörd"}
 
@@ -76,17 +76,19 @@ def test_a_pushed_commit_is_in_other_clones(served: Served, tmp_path: Path) -> N
     assert (served.folder / "dashboards.git/refs/heads/main").read_text().strip() == newer
 
 
-def test_a_project_replaces_the_one_before_without_what_dbt_wrote(served: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["dbt", "."])
+def test_a_project_replaces_the_one_before_without_what_dbt_wrote(served: Served, tmp_path: Path, path: str) -> None:
     """A model that was removed must not stay in the repository, and dbt's logs must not come into it."""
     project = tmp_path / "dbt"
-    for path in ("models/a.sql", "models/b.sql", "target/manifest.json", "logs/dbt.log"):
-        (project / path).parent.mkdir(parents=True, exist_ok=True)
-        (project / path).write_text("select 1")
+    for file in ("models/a.sql", "models/b.sql", "target/manifest.json", "logs/dbt.log"):
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_text("select 1")
     clone = served.clone(tmp_path / "clone")
     for expected in (["a.sql", "b.sql"], ["a.sql"]):
-        clone.replace(project, "dbt")
-        assert clone.commit("Take the project", "dbt")
-        assert sorted(path.name for path in (served.clone(tmp_path / expected[-1]).tree / "dbt").rglob("*.*")) == expected
+        clone.replace(project, path)
+        assert clone.commit("Take the project", path)
+        pushed = git(served.clone(tmp_path / expected[-1]).tree, "ls-files", "--", path).splitlines()
+        assert [Path(file).name for file in pushed] == expected
         (project / "models/b.sql").unlink(missing_ok=True)
 
 

@@ -37,6 +37,7 @@ def velos(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
     cache_project(project, DBT, lambda _line: None)
     runner = RunnerHarness(place, project, create_database(postgres, "velos"), api="")
     runner.reset()
+    runner.secrets = {"warehouse-velos": runner.database.secret}
     runner.database.run((PROJECT / "source.sql").read_text())
     yield runner
     drop_database(runner.database)
