@@ -76,6 +76,8 @@ def _add_preview_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--image", help="image of the runner that builds the change; defaults to that of the refresh")
     help_ = "dbt selectors, which narrow the preview to those of the models that the change touches; repeatable"
     command.add_argument("--select", action="append", default=[], metavar="SELECTION", help=help_)
+    help_ = "compare a mart with more rows by a sample of about N of them; defaults to comparing all rows"
+    command.add_argument("--sample-rows", type=int, metavar="N", help=help_)
     command.add_argument("--rows", metavar="N", help="not in a cluster: `refresh-runner preview --rows N` prints the rows that differ")
     kinds = [kind.lower() for kind in Difference]
     command.add_argument("--allow", nargs="*", choices=kinds, default=[], help="kinds of differences that do not change the exit code")

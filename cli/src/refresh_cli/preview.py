@@ -68,13 +68,20 @@ def manifest(options: argparse.Namespace) -> dict[str, Any]:
     variables = dict(word.split("=", 1) for word in options.var)
     select = selectors_in(options.select, "--select")
     allow = [kind for kind in Difference if kind.lower() in options.allow]
-    image = {"image": options.image} if options.image else {}
+    given = {"image": options.image or None, "sampleRows": options.sample_rows}
     start = options.name[: NAME_MAX_LENGTH - _SUFFIX].rstrip("-.")
     return {
         "apiVersion": API_VERSION,
         "kind": PREVIEW_KIND,
         "metadata": {"generateName": f"{start}-"},
-        "spec": {"refresh": options.name, "ref": ref, "variables": variables, "select": select, "allow": allow, **image},
+        "spec": {
+            "refresh": options.name,
+            "ref": ref,
+            "variables": variables,
+            "select": select,
+            "allow": allow,
+            **{field: value for field, value in given.items() if value is not None},
+        },
     }
 
 

@@ -10,7 +10,7 @@ from refresh_api.fields import SET, Image, ObjectName, Selector
 from refresh_api.maps import StringMap
 from refresh_api.model import Model, SpecModel, Time
 from refresh_api.names import RUN_VARS_LENGTH
-from refresh_api.preview_report import Difference, PreviewReport
+from refresh_api.preview_report import LEAST_SAMPLE, MOST_SAMPLE, Difference, PreviewReport
 from refresh_api.project import REFS_GIVEN, GitRef
 from refresh_api.run_request import run_vars
 from refresh_api.status import CONDITION_LIST, Condition, Message
@@ -69,6 +69,13 @@ class PreviewSpec(SpecModel):
         default_factory=list,
         max_length=50,
         description="dbt selectors, which narrow the preview to those of the models that the change touches. Defaults to all of these.",
+    )
+    sample_rows: int | None = Field(
+        default=None,
+        ge=LEAST_SAMPLE,
+        le=MOST_SAMPLE,
+        description="Number of rows above which a mart is compared by a sample of about as many rows, chosen by a hash of the key. "
+        "The report says so. Defaults to comparing all rows.",
     )
     allow: list[Difference] = Field(
         default_factory=list,

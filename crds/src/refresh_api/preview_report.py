@@ -18,6 +18,10 @@ _NAME_LENGTH: Final = 255
 _MAX_BYTES: Final = 128 * 1024
 """Maximum size of a report in a status, as JSON."""
 
+LEAST_SAMPLE: Final = 1000
+"""Least number of rows of a sample."""
+MOST_SAMPLE: Final = 1_000_000_000
+
 DIFFERS: Final = 3
 """Exit code of `preview` where readers would see a difference that is not allowed."""
 
@@ -71,6 +75,14 @@ class ColumnReport(Model):
         return self.before is None or self.after is None or self.before.type != self.after.type
 
 
+class SampleReport(Model):
+    """The rows of a large mart that were compared."""
+
+    one_in: int = Field(ge=2, description="One key in as many was compared, chosen by a hash; one row in as many if rows have no key.")
+    rows_before: int = Field(ge=0, description="Rows of the live table that were compared.")
+    rows_after: int = Field(ge=0, description="Rows after the change that were compared.")
+
+
 class MartReport(Model):
     """A mart before and after the change."""
 
@@ -89,6 +101,10 @@ class MartReport(Model):
         ge=0,
         description="Rows with the same key and other values; unset where rows cannot be matched, and each counts as removed and added.",
     )
+    sample: SampleReport | None = Field(
+        default=None,
+        description="The rows that were compared, to which all figures but rowsBefore and rowsAfter belong; unset if all were compared.",
+    )
     columns: list[ColumnReport] = Field(default_factory=list, json_schema_extra=_at_most(MAX_COLUMNS), description="Columns that differ.")
     more_columns: int = Field(default=0, ge=0, description="Number of further columns that differ.")
 
@@ -101,16 +117,26 @@ class MartReport(Model):
             found.add(Difference.ADDED)
         elif any(column.is_other for column in self.columns):
             found.add(Difference.COLUMNS)
+        if self.sample and self.rows_before not in (None, self.rows_after):
+            # the sample may have none of these rows
+            found.add(Difference.ADDED if self.rows_after > (self.rows_before or 0) else Difference.REMOVED)
         return frozenset(found)
+
+    @property
+    def extent(self) -> str:
+        """How much was compared, such as `in a sample of 1 key in 10`; empty if all was."""
+        what = "key" if self.key else "row"
+        return f"in a sample of 1 {what} in {self.sample.one_in}" if self.sample else ""
 
     @property
     def summary(self) -> str:
         """The differences in one line."""
         if self.rows_before is None:
             return f"new, {self.rows_after} rows"
+        extent = f" {self.extent}" if self.extent else ""
         if not self.differences:
-            return f"no difference, {self.rows_after} rows"
-        rows = f"{self.rows_before} → {self.rows_after} rows"
+            return f"no difference{extent}, {self.rows_after} rows"
+        rows = f"{self.rows_before} → {self.rows_after} rows" + (f";{extent}" if extent else "")
         if self.changed is None:
             return f"{rows}: {self.added} rows that were not there, {self.removed} that are not there any more (rows have no unique key)"
         return f"{rows}: {self.added} added, {self.removed} removed, {self.changed} changed (by {', '.join(self.key)})"
@@ -170,7 +196,8 @@ class PreviewReport(Model):
         if not self.models:
             return "the change touches no model of this refresh"
         parts = [f"{mart.relation}: {_short_counts(mart)}" for mart in self.marts if mart.differences]
-        return "; ".join(parts) or "no mart differs"
+        sampled = sum(mart.sample is not None for mart in self.marts)
+        return "; ".join(parts) or ("no mart differs" + (f" ({sampled} of {len(self.marts)} compared by a sample)" if sampled else ""))
 
     @property
     def in_a_status(self) -> "PreviewReport":
@@ -225,5 +252,9 @@ def _short_counts(mart: MartReport) -> str:
     if mart.rows_before is None:
         return f"new, {mart.rows_after} rows"
     counts = {"added": mart.added, "removed": mart.removed, "changed": mart.changed or 0}
-    parts = [f"{count} {word}" for word, count in counts.items() if count]
-    return ", ".join(parts) or "other columns"
+    found = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    if mart.sample and found:
+        return f"{found} {mart.extent}"
+    if mart.sample and mart.rows_before != mart.rows_after:
+        return f"{mart.rows_before} → {mart.rows_after} rows"
+    return found or "other columns"

@@ -30,6 +30,8 @@ def _lines(report: PreviewReport, heading: str, bullet: str, *, markdown: bool =
         yield "The change touches no model of this refresh."
     for mart in report.marts:
         yield f"{heading}{cell(mart.relation)}: {cell(mart.summary)}"
+        if of := mart.sample:
+            yield f"{bullet}all figures but the numbers of rows are of the sample: {of.rows_before} → {of.rows_after} rows"
         yield from _table(mart) if markdown else _list(mart)
         yield ""
     if report.models:

@@ -170,6 +170,8 @@ class PreviewRequest(Model):
     """dbt selectors that narrow what is built; empty for all that the change touches."""
     all_models: bool = False
     """Whether the change touches every model, since another image than that of the refresh builds them."""
+    sample_rows: int | None = None
+    """Rows of a mart above which a sample is compared; None to compare all."""
 
 
 class RunRequest(Model):

@@ -103,7 +103,9 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
                 return ExitCode.USAGE
             options = RunOptions(args.file, args.project, args.secrets, variables=tuple(args.var))
             allow = frozenset(Difference(each.capitalize()) for each in args.allow)
-            return preview_command(options, PreviewOptions(args.base, args.output, allow, args.select, args.rows), environment)
+            return preview_command(
+                options, PreviewOptions(args.base, args.output, allow, args.select, args.rows, args.sample_rows), environment
+            )
         case "cleanup":
             return cleanup_command(RefreshRef(name=args.name, namespace=args.namespace), args.secrets, args.yes, environment)
         case "artifacts":

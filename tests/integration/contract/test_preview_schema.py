@@ -17,6 +17,7 @@ FULL = {
     "variables": {"as_of": "2026-01-31", "deep": '{"a": [1]}'},
     "image": "registry.example.org/team/runner:2@sha256:" + "0123abcd" * 8,
     "select": ["+mart_a", "tag:finance,state:modified", "path:models/marts"],
+    "sampleRows": 1000000,
     "allow": ["Added", "Columns"],
     "ttlSecondsAfterFinished": 3600,
 }
@@ -49,7 +50,7 @@ def verdicts(doors: ApiServer, spec: dict[str, Any], name: str = "a") -> tuple[s
         {"ref": {"tag": "v1"}},
         {"ref": {"semver": "^1.2"}},
         {"ref": {"commit": "a" * 40}},
-        {"variables": None, "image": None, "select": None, "allow": None, "ttlSecondsAfterFinished": 0},
+        {"variables": None, "image": None, "select": None, "sampleRows": None, "allow": None, "ttlSecondsAfterFinished": 0},
     ],
     ids=["the full spec", "a tag", "a range of versions", "a commit", "nulls"],
 )
@@ -72,6 +73,7 @@ REFUSED = {
     "an option of dbt": ({"select": ["--full-refresh"]}, "write one dbt selector"),
     "two selectors in one": ({"select": ["mart_a mart_b"]}, "write one dbt selector"),
     "51 selectors": ({"select": [f"m{number}" for number in range(51)]}, "50"),
+    "a sample too small to tell anything": ({"sampleRows": 999}, "1000"),
     "an unknown difference": ({"allow": ["Everything"]}, "Added"),
     "a difference twice": ({"allow": ["Added", "Added"]}, "Added"),
     "a time in the past": ({"ttlSecondsAfterFinished": -1}, "0"),

@@ -146,11 +146,16 @@ def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_n
     config = json.loads(operator.kubectl.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": operator.api.token(operator.namespace, "preview-requester")}
     kubeconfig.write_text(json.dumps(config))
-    for options, code in ((("--var", "n=5", "--select", "mart_a tag:x"), 3), (("--allow", "changed", "added"), 0), (("-o", "markdown"), 3)):
+    for options, code in (
+        (("--var", "n=5", "--select", "mart_a tag:x"), 3),
+        (("--allow", "changed", "added", "--sample-rows", "5000"), 0),
+        (("-o", "markdown"), 3),
+    ):
         call = calls.submit(plugin, operator, "preview", "velos", "--branch", "fix", *options, kubeconfig=kubeconfig)
         (name,) = eventually(lambda: [each["metadata"]["name"] for each in operator.api.items(operator.namespace, PREVIEWS)], within=20)
         body = operator.api.get(operator.namespace, PREVIEWS, name)["spec"]
         assert (body["ref"], body["variables"]) == ({"branch": "fix"}, {"n": "5"} if "--var" in options else {})
+        assert body.get("sampleRows") == (5000 if "--sample-rows" in options else None)
         assert body["select"] == (["mart_a", "tag:x"] if "--select" in options else [])
         wait_for_state(operator, name, "Running")
         report_differences(operator, name, unexpected=["Changed"] if code else [])

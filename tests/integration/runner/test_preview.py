@@ -124,3 +124,22 @@ def test_rows_are_not_for_merge_requests(changed: ChangedProject):
     for number in ("-1", "1001"):
         assert changed.preview("--rows", number) == (2, "✗ --rows: write a number between 0 and 1000\n")
     assert changed.preview("--rows", "1000")[0] == 0
+
+
+def test_a_mart_with_more_rows_is_compared_by_a_sample(changed: ChangedProject):
+    """The report says so. The control is the same preview without the option, which compares all rows."""
+    changed.live()
+    changed.runner.database.run("insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(101, 4000) n")
+    changed.live()
+    changed.replace("marts/mart_a", "select id, zone", "select id, case when id % 4 = 0 then 0 else zone end as zone")
+    code, output = changed.preview("--sample-rows", "1000")
+    assert code == 3
+    assert "dwh_marts.mart_a: 4000 → 4000 rows; in a sample of 1 key in 4: 0 added, 0 removed, " in output
+    assert "all figures but the numbers of rows are of the sample: " in output
+    _, found = changed.preview_json("--sample-rows", "1000")
+    (mart,) = found["marts"]
+    assert 150 < mart["changed"] < 350
+    assert 850 < mart["sample"]["rowsBefore"] == mart["sample"]["rowsAfter"] < 1150
+    _, found = changed.preview_json()
+    assert (found["marts"][0]["changed"], found["marts"][0]["sample"]) == (1000, None)
+    assert changed.preview("--sample-rows", "10") == (2, "✗ --sample-rows: write a number between 1000 and 1000000000\n")

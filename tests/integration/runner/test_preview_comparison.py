@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import psycopg
 import pytest
@@ -28,11 +27,12 @@ def connection(runner: RunnerHarness) -> Iterator[psycopg.Connection]:
         session.rollback()
 
 
-def compared(session: psycopg.Connection, live: str, built: str, *key: str) -> TableComparison:
+def compared(session: psycopg.Connection, live: str, built: str, *key: str, sample_rows: int | None = None) -> TableComparison:
     """Compare the results of two queries as tables."""
     for relation, query in ((LIVE, live), (BUILT, built)):
-        session.execute(f'create table "{relation.schema}"."{relation.table}" as {query}'.encode())
-    return compare(session, TablePair.of(session, LIVE, BUILT), key)
+        session.execute(f'drop table if exists {relation.schema}."{relation.table}"'.encode())
+        session.execute(f'create table {relation.schema}."{relation.table}" as {query}'.encode())
+    return compare(session, TablePair.of(session, LIVE, BUILT), key, sample_rows)
 
 
 def differs(found: TableComparison) -> bool:
@@ -45,7 +45,7 @@ def test_equal_tables_do_not_differ(connection: psycopg.Connection):
     rows = "select n, n * 2 as m, null::text as t from generate_series(1, 100) n"
     found = compared(connection, rows, f"{rows} order by n desc", "n")
     assert (found.rows_before, found.rows_after, found.added, found.removed, found.changed) == (100, 100, 0, 0, 0)
-    assert found.key == ("n",)
+    assert found.pair.key == ("n",)
     assert not differs(found)
     assert not [column for column in found.columns if column.differs]
 
@@ -76,7 +76,7 @@ def test_rows_are_matched_by_their_key(connection: psycopg.Connection):
 def test_without_a_unique_key_rows_are_counted_as_removed_and_added(connection: psycopg.Connection, live: str, built: str):
     """A join by a key that is not unique, or NULL, would count wrong."""
     found = compared(connection, live, built, "n")
-    if found.key:
+    if found.pair.key:
         assert (found.added, found.removed, found.changed) == (0, 1, 0)
     else:
         assert (found.added, found.removed, found.changed) == (0, 1, None)
@@ -124,10 +124,9 @@ def test_names_are_quoted(connection: psycopg.Connection):
     assert not differs(compared(connection, rows, rows, "N° du mois"))
 
 
-def rows_of(session: psycopg.Connection, live: str, built: str, *key: str, limit: int = 10) -> MartRows:
+def rows_of(session: psycopg.Connection, live: str, built: str, *key: str, limit: int = 10, sample_rows: int | None = None) -> MartRows:
     """Compare the results of two queries; return the rows that differ."""
-    found = compared(session, live, built, *key)
-    return RowReader(session, replace(TablePair.of(session, LIVE, BUILT), key=found.key), limit).read()
+    return RowReader(session, compared(session, live, built, *key, sample_rows=sample_rows).pair, limit).read()
 
 
 def test_the_rows_that_differ_have_their_old_and_new_values(connection: psycopg.Connection):
@@ -175,3 +174,99 @@ def test_equal_tables_have_no_rows_that_differ(connection: psycopg.Connection):
     assert list(rows_text([found], 10, Redactor())) == []
     new = RowReader(connection, TablePair.of(connection, Relation("essai", "absente"), BUILT), 2).read()
     assert (len(new.added), new.removed, new.changed) == (2, [], [])
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["n", "'k' || n", "n::numeric / 2", "timestamptz '2026-01-01' + n * interval '1 hour'", "md5(n::text)::uuid", "array[n, 1]"],
+    ids=["a number", "a text", "a fraction", "a time", "a uuid", "a type without equality"],
+)
+def test_a_sample_has_the_same_keys_on_both_sides(connection: psycopg.Connection, key: str):
+    """About as many rows as asked for, in another order. The share of those that differ is about that of all rows."""
+    live = f"select {key} as cle, n % 10 as v, n as montant from generate_series(1, 20000) n"
+    values = f"select {key} as cle, n % 10 as v, n + case when n % 10 = 0 then 1 else 0 end as montant"
+    built = f"{values} from generate_series(1001, 20500) n order by 3 desc"
+    found = compared(connection, live, built, "cle", sample_rows=4000)
+    assert (found.rows_before, found.rows_after) == (20000, 19500)
+    assert found.pair.sample
+    assert found.pair.sample.one_in == 5
+    assert found.compared
+    before, after = found.compared
+    assert before == pytest.approx(4000, rel=0.1)
+    if not found.pair.key:
+        # no `=`, so its rows are compared as a whole: a changed one is removed and added
+        assert key.startswith("array")
+        assert found.removed == pytest.approx((1000 + 1900) / 5, rel=0.2)
+        assert after - before == found.added - found.removed
+        return
+    assert found.added == pytest.approx(100, rel=0.4)
+    assert found.removed == pytest.approx(200, rel=0.3)
+    assert after - before == found.added - found.removed
+    assert found.changed == pytest.approx(380, rel=0.25)
+    report = mart_report(found)
+    assert report.sample
+    assert (report.sample.one_in, report.sample.rows_before, report.sample.rows_after) == (5, before, after)
+    assert report.summary.startswith(f"20000 → 19500 rows; in a sample of 1 key in 5: {found.added} added, {found.removed} removed, ")
+
+
+def test_a_sample_of_equal_tables_does_not_differ(connection: psycopg.Connection):
+    """The control. Numbers that are equal in another form, and keys of another type, are the same key."""
+    live = "select n::numeric(12, 2) as n, 'x' as v from generate_series(1, 5000) n"
+    built = "select n::numeric as n, 'x' as v from (select n::numeric(12, 2) from generate_series(1, 5000) n) t"
+    found = compared(connection, live, built, "n", sample_rows=1000)
+    assert found.pair.sample
+    assert (found.added, found.removed, found.changed) == (0, 0, 0)
+    found = compared(
+        connection,
+        "select n::numeric + 0.0 as n from generate_series(1, 5000) n",
+        "select n::numeric from generate_series(1, 5000) n",
+        "n",
+        sample_rows=1000,
+    )
+    assert found.pair.sample
+    assert (found.added, found.removed, found.changed, differs(found)) == (0, 0, 0, False)
+    assert mart_report(found).summary == "no difference in a sample of 1 key in 5, 5000 rows"
+
+
+def test_a_small_table_is_compared_exactly(connection: psycopg.Connection):
+    """As many rows as the sample would have, and no more."""
+    live = "select n from generate_series(1, 1000) n"
+    found = compared(connection, live, "select n from generate_series(1, 999) n", "n", sample_rows=1000)
+    assert (found.pair.sample, found.compared, found.removed) == (None, None, 1)
+
+
+def test_one_row_that_a_sample_misses_is_a_difference(connection: psycopg.Connection):
+    """The numbers of rows are exact, so they tell what a sample cannot."""
+    rows = "select n from generate_series(1, 5000) n"
+    missing = "select n from generate_series(1, 5000) n where n <> {}"
+    found = [compared(connection, rows, missing.format(n), "n", sample_rows=1000) for n in range(1, 40)]
+    missed = [each for each in found if each.removed == 0]
+    assert missed
+    assert len(missed) < len(found)
+    for each in found:
+        assert [kind.value for kind in mart_report(each).differences] == ["Removed"]
+    assert mart_report(missed[0]).summary == "5000 → 4999 rows; in a sample of 1 key in 5: 0 added, 0 removed, 0 changed (by n)"
+
+
+def test_a_null_in_the_key_outside_of_the_sample_is_seen(connection: psycopg.Connection):
+    """Rows are then compared as a whole, as without a sample. So is a table of few different rows, of which a sample may have none."""
+    live = "select nullif(n, {}) as n, 1 as v from generate_series(1, 5000) n"
+    found = compared(connection, live.format(7), live.format(0), "n", sample_rows=1000)
+    assert (found.pair.key, found.changed) == ((), None)
+    for value in range(12):
+        same = f"select {value} as v from generate_series(1, 5000)"
+        found = compared(connection, same, f"{same} limit 4990", sample_rows=1000)
+        assert differs(found)
+        assert found.removed == 10
+        assert (found.pair.sample is None) == (found.compared is None)
+
+
+def test_rows_of_a_sample_are_those_that_were_compared(connection: psycopg.Connection):
+    """Otherwise they would contradict the figures above them."""
+    live = "select n, n as v from generate_series(1, 5000) n"
+    built = "select n, n + 1 as v from generate_series(11, 5010) n"
+    figures = compared(connection, live, built, "n", sample_rows=1000)
+    found = rows_of(connection, live, built, "n", limit=1000, sample_rows=1000)
+    assert (len(found.added), len(found.removed)) == (figures.added, figures.removed)
+    assert figures.changed
+    assert len(found.changed) == min(figures.changed, 1000)

@@ -11,6 +11,7 @@ from refresh_api.preview_report import (
     ModelReport,
     PreviewReport,
     ProblemReport,
+    SampleReport,
 )
 from refresh_api.preview_text import markdown, text
 
@@ -60,6 +61,44 @@ def test_the_kinds_of_differences(changes: dict[str, Any], kinds: list[str], sum
     """By which `allow` decides. Other figures of a column alone are no difference that readers see."""
     found = report(mart(**changes))
     assert (found.differences, found.summary) == (kinds, summary)
+
+
+SAMPLE = SampleReport(one_in=10, rows_before=101, rows_after=99)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds", "line", "summary"),
+    [
+        ({"changed": 0}, [], "no difference in a sample of 1 key in 10, 9 rows", "no mart differs (1 of 1 compared by a sample)"),
+        (
+            {},
+            ["Changed"],
+            "9 → 9 rows; in a sample of 1 key in 10: 0 added, 0 removed, 2 changed (by id)",
+            "marts.a: 2 changed in a sample of 1 key in 10",
+        ),
+        (
+            {"changed": 0, "rows_after": 12},
+            ["Added"],
+            "9 → 12 rows; in a sample of 1 key in 10: 0 added, 0 removed, 0 changed (by id)",
+            "marts.a: 9 → 12 rows",
+        ),
+        (
+            {"changed": None, "key": [], "added": 3, "rows_after": 7},
+            ["Added", "Removed"],
+            "9 → 7 rows; in a sample of 1 row in 10: 3 rows that were not there, 0 that are not there any more (rows have no unique key)",
+            "marts.a: 3 added in a sample of 1 row in 10",
+        ),
+    ],
+)
+def test_what_was_compared_by_a_sample_says_so(changes: dict[str, Any], kinds: list[str], line: str, summary: str):
+    """Everywhere: else no difference would read as none at all. The numbers of rows are exact, and a difference of them is one."""
+    found = report(mart(sample=SAMPLE, columns=[], **changes))
+    assert (found.differences, found.summary, found.marts[0].summary) == (kinds, summary, line)
+    of_sample = "all figures but the numbers of rows are of the sample: 101 → 99 rows"
+    assert text(found).splitlines()[:2] == [f"marts.a: {line}", f"  {of_sample}"]
+    assert markdown(found).splitlines()[:2] == [f"### marts.a: {line}", f"- {of_sample}"]
+    assert found.model_dump(mode="json", by_alias=True)["marts"][0]["sample"] == {"oneIn": 10, "rowsBefore": 101, "rowsAfter": 99}
+    assert found.in_a_status == found
 
 
 def test_a_report_that_fits_is_complete_in_a_status():

@@ -129,12 +129,12 @@ def test_one_attempt_within_its_own_limits():
 
 def test_variables_selectors_and_allowed_differences_reach_the_runner():
     """As in a run request; the annotations of the refresh do not."""
-    job = job_of(build_preview(variables={"n": "5", "as_of": "2026-01-31"}, select=["+mart_a", "tag:x"], allow=["Added"]))
+    job = job_of(build_preview(variables={"n": "5", "as_of": "2026-01-31"}, select=["+mart_a", "tag:x"], sampleRows=5000, allow=["Added"]))
     request = request_of(job["spec"]["template"]["spec"]["containers"][0])
     assert request.vars == {"n": 5, "as_of": "2026-01-31"}
     assert request.preview
     assert (request.preview.name, request.preview.uid, request.preview.allow) == ("fix", UID, ["Added"])
-    assert request.preview.select == ["+mart_a", "tag:x"]
+    assert (request.preview.select, request.preview.sample_rows) == (["+mart_a", "tag:x"], 5000)
 
 
 def test_another_image_builds_and_the_image_of_the_refresh_fetches():

@@ -109,6 +109,26 @@ async def test_the_page_of_a_preview_shows_before_and_after_side_by_side():
     assert "Cette modification change les marts" in (await get(store, path, accept_language="fr")).text
 
 
+async def test_a_sample_is_said_on_the_page():
+    """In the headline, too: it would read as if no row differed. The control is the mart without a sample."""
+    mart: Json = {"relation": "marts.lots", "key": ["lot"], "rowsBefore": 5000, "rowsAfter": 5000}
+    mart |= {"changed": 50, "columns": [{"name": "prix", "changed": 50, "before": figures(), "after": figures()}]}
+    sample = {"oneIn": 5, "rowsBefore": 1000, "rowsAfter": 998}
+    path = "/refreshes/default/phase2/previews/phase2-x7k2p"
+    for of, share in ((sample, 50 / 998), (None, 0.01)):
+        store = store_of(build_preview(report={"marts": [{**mart, "sample": of}], "models": []}))
+        text, view = " ".join((await get(store, path)).text.split()), (await get(store, f"{path}.json")).json()
+        assert ("Not all rows were compared, but a sample: 1,000 live ones, and 998 after the change." in text) == bool(of)
+        assert ("in a sample of 1 key in 5: 0 added" in text) == bool(of)
+        assert view["marts"][0]["columns"][0]["share"] == pytest.approx(share)
+        same = store_of(build_preview(state="Same", report={"marts": [{**mart, "changed": 0, "columns": [], "sample": of}], "models": []}))
+        headline = (
+            "This change makes no difference to what was compared of the marts" if of else "This change makes no difference to the marts"
+        )
+        assert f'aria-live="polite"> {headline} </h1>' in " ".join((await get(same, path)).text.split())
+        assert ("mais un échantillon" in (await get(store, path, accept_language="fr")).text) == bool(of)
+
+
 @pytest.mark.parametrize(
     ("status", "headline"),
     [

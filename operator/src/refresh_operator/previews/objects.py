@@ -89,6 +89,7 @@ def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: R
             allow=[str(each) for each in wanted.allow],
             select=wanted.select,
             all_models=wanted.image is not None and operator.image_of(wanted.image) != operator.image_of(spec.image),
+            sample_rows=wanted.sample_rows,
         ),
     )
 

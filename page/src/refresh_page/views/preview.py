@@ -64,6 +64,8 @@ class PreviewView(Model):
     unexpected: tuple[Difference, ...] = ()
     report: PreviewReport | None = None
     marts: tuple[MartView, ...] = ()
+    is_sampled: bool = False
+    """Whether a sample of a mart was compared instead of all its rows."""
 
 
 def preview_summaries(previews: Iterable[Preview]) -> tuple[PreviewSummary, ...]:
@@ -87,6 +89,7 @@ def preview_view(preview: Preview, title: str, now: datetime) -> PreviewView:
         unexpected=tuple(status.unexpected),
         report=status.report,
         marts=tuple(_mart(mart) for mart in status.report.marts) if status.report else (),
+        is_sampled=any(mart.sample for mart in status.report.marts) if status.report else False,
     )
 
 
@@ -103,7 +106,8 @@ def _summary(preview: Preview) -> PreviewSummary:
 
 def _mart(mart: MartReport) -> MartView:
     rows = _pair(float(mart.rows_before or 0), float(mart.rows_after), is_sum=True)
-    matched = min(mart.rows_before or 0, mart.rows_after)
+    compared = mart.sample or mart
+    matched = min(compared.rows_before or 0, compared.rows_after)
     return MartView(mart=mart, pair=rows, columns=tuple(_column(column, matched) for column in mart.columns))
 
 

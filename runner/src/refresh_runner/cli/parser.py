@@ -102,6 +102,12 @@ def _preview(commands: _Commands) -> argparse.ArgumentParser:
         help="also print at most N rows that are added, removed and changed of each mart; defaults to none",
     )
     preview.add_argument(
+        "--sample-rows",
+        type=int,
+        metavar="N",
+        help="compare a mart with more rows by a sample of about N of them; defaults to comparing all rows",
+    )
+    preview.add_argument(
         "--allow",
         choices=("added", "removed", "changed", "columns"),
         nargs="*",

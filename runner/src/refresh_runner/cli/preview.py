@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from refresh_api import preview_text
-from refresh_api.preview_report import DIFFERS, Difference, PreviewReport
+from refresh_api.preview_report import DIFFERS, LEAST_SAMPLE, MOST_SAMPLE, Difference, PreviewReport
 from refresh_api.run_request import ExitCode, selectors_in
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, redactor_of, warehouse_of
 from refresh_runner.cli.project_option import project_of
@@ -42,6 +42,7 @@ class PreviewOptions:
     """Texts with dbt selectors."""
     rows: int = 0
     """Rows of each kind of difference to print of a mart."""
+    sample_rows: int | None = None
 
     @property
     def scope(self) -> Scope:
@@ -50,7 +51,9 @@ class PreviewOptions:
             raise ValueError(f"--rows: write a number between 0 and {MAX_ROWS}")
         if self.rows and self.output == "markdown":
             raise ValueError("--rows: a merge request shows its text to people who may not read the rows: use -o text or -o json")
-        return Scope(tuple(selectors_in(self.select, "--select")), rows=self.rows)
+        if self.sample_rows is not None and not LEAST_SAMPLE <= self.sample_rows <= MOST_SAMPLE:
+            raise ValueError(f"--sample-rows: write a number between {LEAST_SAMPLE} and {MOST_SAMPLE}")
+        return Scope(tuple(selectors_in(self.select, "--select")), rows=self.rows, sample_rows=self.sample_rows)
 
 
 def preview_command(options: RunOptions, preview: PreviewOptions, environment: Environment) -> int:

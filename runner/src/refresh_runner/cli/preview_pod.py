@@ -118,7 +118,7 @@ class _Preview:
             _log.info(message)
             report(message=message)
 
-        scope = Scope(tuple(self.request.select), all_models=self.request.all_models)
+        scope = Scope(tuple(self.request.select), all_models=self.request.all_models, sample_rows=self.request.sample_rows)
         plan = plan_of(self.run_request, Attempt(environment.variables.get(RUN_ID_ENV) or "preview"), environment)
         try:
             projects, revision = self._projects()

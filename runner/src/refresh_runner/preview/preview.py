@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -87,6 +87,8 @@ class Scope:
     """Whether the change touches every model of the layers."""
     rows: int = 0
     """Rows of each kind of difference to read of a mart."""
+    sample_rows: int | None = None
+    """Rows of a table above which a sample of about as many is compared; None to compare all."""
 
 
 @dataclass
@@ -197,9 +199,9 @@ class Previewer:
             for model in wanted:
                 key = marts.get(live[model.id]) or self.new.graph.own_key(model.id)
                 pair = TablePair.of(connection, live[model.id], there[model.id])
-                found.append(comparison := compare(connection, pair, key))
+                found.append(comparison := compare(connection, pair, key, self.scope.sample_rows))
                 if self.scope.rows:
-                    rows.append(RowReader(connection, replace(pair, key=comparison.key), self.scope.rows).read())
+                    rows.append(RowReader(connection, comparison.pair, self.scope.rows).read())
         return tuple(found), tuple(rows)
 
     def _create_schemas(self) -> None:

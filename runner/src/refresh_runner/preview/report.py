@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Final
 
-from refresh_api.preview_report import ColumnFigures, ColumnReport, MartReport, ModelReport, PreviewReport, ProblemReport
+from refresh_api.preview_report import ColumnFigures, ColumnReport, MartReport, ModelReport, PreviewReport, ProblemReport, SampleReport
 from refresh_runner.model.step_results import NodeState
 from refresh_runner.preview import comparison
 from refresh_runner.preview.preview import Preview
@@ -33,15 +33,23 @@ def mart_report(table: comparison.TableComparison, *, texts: bool = True) -> Mar
     """Return the report of one table."""
     is_new = table.rows_before is None
     return MartReport(
-        relation=str(table.relation),
-        key=list(table.key),
+        relation=str(table.pair.live),
+        key=list(table.pair.key),
         rows_before=table.rows_before,
         rows_after=table.rows_after,
         added=table.added,
         removed=table.removed,
         changed=table.changed,
+        sample=_sample(table),
         columns=[] if is_new else [_column(column, texts) for column in table.columns if column.differs],
     )
+
+
+def _sample(table: comparison.TableComparison) -> SampleReport | None:
+    if table.pair.sample is None or table.compared is None:
+        return None
+    before, after = table.compared
+    return SampleReport(one_in=table.pair.sample.one_in, rows_before=before, rows_after=after)
 
 
 def _column(column: comparison.ColumnComparison, texts: bool) -> ColumnReport:

@@ -61,20 +61,19 @@ class RowReader:
     def _only_in(self, *, built: bool) -> list[Row]:
         """Return rows that only one of the tables has: with all their columns if rows are matched, else with the common ones."""
         pair = self.pair
-        columns, table, alias = (pair.new, pair.built, NEW) if built else (pair.old, pair.live, OLD)
+        columns, alias = (pair.new, NEW) if built else (pair.old, OLD)
         if not columns:
             return []
         if pair.old and not pair.key:
             values: list[sql.Composable] = [
                 sql.SQL("{}::text").format(sql.Identifier("r", f"c{number}")) for number in range(len(pair.common))
             ]
-            source = sql.SQL("({}) r order by 1").format(pair.only_in(built=built))
+            source: sql.Composable = sql.SQL("({}) r order by 1").format(pair.only_in(built=built))
             return [dict(zip(pair.common, row, strict=True)) for (row,) in self._select([_array(values)], source)]
-        source = sql.SQL("{} {}").format(table.sql, sql.Identifier(alias))
+        source = pair.rows(built=built)
         if pair.old:
-            other, its = (pair.live, OLD) if built else (pair.built, NEW)
-            lacks = sql.SQL("{} where not exists (select from {} {} where {}) order by {}")
-            source = lacks.format(source, other.sql, sql.Identifier(its), pair.is_same_row, self._order(columns, alias))
+            lacks = sql.SQL("{} where not exists (select from {} where {}) order by {}")
+            source = lacks.format(source, pair.rows(built=not built), pair.is_same_row, self._order(columns, alias))
         values = [column.text(alias) for column in columns.values()]
         return [dict(zip(columns, row, strict=True)) for (row,) in self._select([_array(values)], source)]
 
@@ -82,14 +81,8 @@ class RowReader:
         pair = self.pair
         if not pair.key or not pair.values:
             return []
-        both = sql.SQL("{} {} join {} {} on {} where {} order by {}").format(
-            pair.live.sql,
-            sql.Identifier(OLD),
-            pair.built.sql,
-            sql.Identifier(NEW),
-            pair.is_same_row,
-            pair.is_changed,
-            self._order(pair.new, NEW),
+        both = sql.SQL("{} join {} on {} where {} order by {}").format(
+            pair.rows(built=False), pair.rows(built=True), pair.is_same_row, pair.is_changed, self._order(pair.new, NEW)
         )
         keys = _array([pair.new[name].text(NEW) for name in pair.key])
         before = _array([pair.old[name].text(OLD) for name in pair.values])

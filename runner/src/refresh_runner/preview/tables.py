@@ -51,6 +51,15 @@ class ColumnType:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A part of the rows: those of which a hash is a multiple of a number. All rows with the same values are in it, on both sides."""
+
+    one_in: int
+    by: tuple[str, ...]
+    """The columns that are hashed."""
+
+
+@dataclass(frozen=True)
 class TablePair:
     """Both tables, and how their rows are matched."""
 
@@ -61,6 +70,8 @@ class TablePair:
     new: Mapping[str, ColumnType]
     key: tuple[str, ...] = ()
     """Columns that are unique on both sides; empty if rows cannot be matched."""
+    sample: Sample | None = None
+    """Which rows are compared; None for all."""
 
     @classmethod
     def of(cls, connection: psycopg.Connection, live: Relation, built: Relation) -> TablePair:
@@ -82,6 +93,19 @@ class TablePair:
         old, new = self.old[name], self.new[name]
         return (old.value(OLD), new.value(NEW)) if old.type == new.type else (old.text(OLD), new.text(NEW))
 
+    def rows(self, *, built: bool) -> sql.Composable:
+        """Return a table, or the sample of its rows, with its alias, for a FROM clause."""
+        relation, alias = (self.built, NEW) if built else (self.live, OLD)
+        table = sql.SQL("{} {}").format(relation.sql, sql.Identifier(alias))
+        if self.sample is None:
+            return table
+        values = sql.SQL(", ").join(self.both(name)[built] for name in self.sample.by)
+        # Values that are equal have the same hash: 1.0 and 1.00. Hashed twice, since a join by one column uses the same hash,
+        # and rows whose hashes have a common divisor would fill few of its buckets.
+        condition = sql.SQL("(hashint8extended(hash_record(row({})), 0) & 9223372036854775807) % {} = 0")
+        chosen = condition.format(values, sql.Literal(self.sample.one_in))
+        return sql.SQL("(select * from {} where {}) {}").format(table, chosen, sql.Identifier(alias))
+
     @property
     def is_same_row(self) -> sql.Composable:
         """Whether a live and a built row have the same key."""
@@ -101,12 +125,11 @@ class TablePair:
         """Return the query of the rows that only one of the tables has, with duplicates, by their common columns c0, c1 and so on."""
         pairs = [self.both(name) for name in self.common]
         sides = [
-            sql.SQL("select {} from {} {}").format(
+            sql.SQL("select {} from {}").format(
                 sql.SQL(", ").join(sql.SQL("{} as {}").format(pair[side], sql.Identifier(f"c{n}")) for n, pair in enumerate(pairs)),
-                table.sql,
-                sql.Identifier(alias),
+                self.rows(built=side),
             )
-            for side, (table, alias) in enumerate(((self.live, OLD), (self.built, NEW)))
+            for side in (False, True)
         ]
         return sql.SQL("{} except all {}").format(*(reversed(sides) if built else sides))
 
