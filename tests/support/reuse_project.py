@@ -120,6 +120,7 @@ class ReuseProject:
 
     def run(self, mode: str = "refresh", **changes: object) -> set[str]:
         """Run the refresh successfully; return the names of the models and tests that were not reused."""
+        self.runner.database.settle()
         self.last = self.runner.run(self.spec(**changes), mode=mode, RUN_ID=f"reprise-{next(_minutes)}")
         assert self.last.code == 0, self.last.output
         return self.built()

@@ -119,8 +119,10 @@ def test_stored_tests_share_their_connections(runner: RunnerHarness, projects: t
         dbt = _dbt(project, tmp_path / project.name, from_variables(runner.database.env))
         nodes = [node for node in dbt.graph.tests(Selection(("test_type:singular",))) if node.name not in NOT_KNOWN]
         with psycopg.connect(runner.database.dsn, autocommit=True) as watcher:
+            runner.database.settle()
             before = _sessions(watcher)
             dbt.test(nodes, timedelta(minutes=1))
+            runner.database.settle()
             counts.append(_sessions(watcher) - before)
             left = watcher.execute("select count(*) from pg_stat_activity where application_name = 'known-tests'").fetchone()
             assert left == (0,)

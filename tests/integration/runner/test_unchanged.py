@@ -34,6 +34,7 @@ def spec(runner: RunnerHarness, **changes: object) -> Json:
 
 def scheduled(runner: RunnerHarness, run: str | None = None, failures: int = 0, **changes: object) -> RunResult:
     """Run like a CronJob's Job, whose name ends in the minute of its scheduled time."""
+    runner.database.settle()
     return runner.run(spec(runner, **changes), failures, RUN_ID=run or f"petit-{next(_minutes)}")
 
 
