@@ -31,6 +31,8 @@ GOALS = (
     Goal("ready", "ready_seconds", "max", "s", at_most=10),
     Goal("overview", "overview_seconds", "p99", "s", at_most=0.5),
     Goal("overview_json", "json_seconds", "p99", "s", at_most=0.5),
+    Goal("overview_grouped", "grouped_seconds", "p99", "s", at_most=0.5),
+    Goal("overview_found", "found_seconds", "p99", "s", at_most=0.5),
     Goal("a_refresh", "refresh_seconds", "p99", "s", at_most=0.2),
     Goal("change_to_page", "change_seconds", "p99", "s", at_most=1),
     Goal("memory", "memory_mb", "max", "MB", at_most=200),
@@ -64,6 +66,10 @@ def measure(page: PageProcess, api: ApiServer, bodies: list[Json], pid: int, rea
         "ready_seconds": [ready],
         "overview_seconds": taken(page, "/", "text/html", 100),
         "json_seconds": taken(page, "/", "application/json", 100),
+        "grouped_seconds": [
+            each for by in ("project", "namespace", "label:team") for each in taken(page, f"/?group={by}", "text/html", 40)
+        ],
+        "found_seconds": taken(page, "/?q=refresh-01&state=attention&group=label:team", "text/html", 100),
         "refresh_seconds": taken(page, path, "text/html", 100),
         "change_seconds": [change(page, api, bodies[number], f"t{number}") for number in range(50)],
     }
@@ -92,8 +98,9 @@ def main() -> int:
             now = datetime.now(UTC).replace(microsecond=0)
             first = json.dumps(build_refresh("NAME", now, build_history("NAME", now, "SSSSWSSSSS")))
             bodies: list[Json] = [json.loads(first.replace("NAME", f"refresh-{number:04d}")) for number in range(count)]
-            for body in bodies:
-                body["metadata"]["namespace"] = NAMESPACE
+            for number, body in enumerate(bodies):
+                body["metadata"] |= {"namespace": NAMESPACE, "labels": {"team": f"team-{number % 40}"}}
+                body["spec"]["project"] = {"git": {"url": f"https://git.example.org/project-{number % 20}.git"}}
             print(f"making {count} refreshes, each with ten runs", flush=True)
             with ThreadPoolExecutor(4) as hands:
                 list(hands.map(lambda body: write_refresh(api, body), bodies))

@@ -13,6 +13,7 @@ from support.page import write_refresh
 from support.page_refreshes import build_history_entry, build_refresh, build_run_status, kube_time
 
 PHASE2 = "/refreshes/sigeti/phase2-dashboards-refresh"
+GROUPED = "/?group=namespace"
 FAILED = f"{PHASE2}/runs/phase2-dashboards-refresh-29800000"
 RUNNING = "/refreshes/sigeti/main-pipeline/runs/main-pipeline-29800010"
 GOOD = "/refreshes/sigeti/emplois/runs/emplois-29800000"
@@ -44,6 +45,21 @@ def test_the_overview_has_a_headline_and_the_most_urgent_refresh_first(browser):
     assert "3/6 marts" in browser.text("#r-sigeti-main-pipeline")
     browser.resize(1280, 760)
     browser.picture("page-overview")
+
+
+def test_search_filter_and_groups_stay_in_the_address(browser):
+    """With the keyboard alone; the address can be kept as a bookmark."""
+    browser.open(SHOWN)
+    browser.driver.find_element("id", "state").send_keys("Stale")
+    browser.driver.find_element("id", "group").send_keys("project")
+    browser.driver.find_element("css selector", "#search button").send_keys(Keys.ENTER)
+    eventually(lambda: browser.count("#refreshes tr.group") == 1, within=15)
+    assert browser.driver.current_url.endswith("/?q=&state=stale&group=project")
+    assert browser.text("#refreshes h2") == "The project in the chart's image of the runner"
+    assert browser.count("#refreshes tbody tr:not(.group)") == 1
+    assert browser.text("h1") == "1 of 4 refreshes is stale"
+    browser.driver.refresh()
+    assert browser.script("return document.getElementById('state').value + document.getElementById('group').value") == "staleproject"
 
 
 def test_a_failing_run_says_what_failed_and_where_to_look(browser):
@@ -102,7 +118,7 @@ def test_hostile_names_and_messages_do_nothing(browser, path):
     assert "\u202e" not in browser.script("return document.documentElement.outerHTML")
 
 
-@pytest.mark.parametrize("path", ["/", PHASE2, FAILED, GOOD])
+@pytest.mark.parametrize("path", ["/", GROUPED, PHASE2, FAILED, GOOD])
 def test_a_phone_shows_all_of_it(browser, path):
     """Horizontal scrolling makes a page unusable on a phone."""
     browser.resize(390, 844)
@@ -112,7 +128,7 @@ def test_a_phone_shows_all_of_it(browser, path):
         browser.picture("page-phone")
 
 
-@pytest.mark.parametrize("path", ["/", PHASE2, FAILED])
+@pytest.mark.parametrize("path", ["/", GROUPED, PHASE2, FAILED])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_enough_contrast_in_light_and_dark_mode(browser, scheme, path):
     """WCAG AA requires a contrast of 4.5 to 1."""
@@ -125,17 +141,17 @@ def test_texts_have_enough_contrast_in_light_and_dark_mode(browser, scheme, path
 
 
 def test_the_keyboard_reaches_everything(browser):
-    """The first stop skips to the content. The links follow in reading order, each with a visible outline."""
+    """The first stop skips to the content. Search and links follow in reading order, each with a visible outline."""
     browser.open(SHOWN)
     assert browser.tab() == "Skip to content"
-    stops = [browser.tab() for _ in range(4)]
-    assert stops[:2] == ["Dashboards", "Phase 2"]
+    stops = [(browser.tab(), browser.script("return document.activeElement.labels?.[0]?.textContent")) for _ in range(7)]
+    assert [label or text for text, label in stops[:6]] == ["Dashboards", "Search", "State", "Group by", "Show", "Phase 2"]
     assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser.driver.find_element("link text", "Phase 2").send_keys(Keys.ENTER)
     eventually(lambda: browser.text("h1") == "Phase 2", within=15)
 
 
-@pytest.mark.parametrize("path", ["/", PHASE2, FAILED])
+@pytest.mark.parametrize("path", ["/", GROUPED, PHASE2, FAILED])
 def test_a_screen_reader_finds_its_way(browser, path):
     """It needs landmarks, one h1, no skipped heading level, names of graphics, table headers and unique ids."""
     browser.open(SHOWN, path)

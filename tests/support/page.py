@@ -101,7 +101,8 @@ def write_refresh(api: ApiServer, item: Json) -> None:
     metadata = {key: item["metadata"][key] for key in ("name", "namespace")}
     namespace, name = metadata["namespace"], metadata["name"]
     if api.get(namespace, "dashboardrefreshes", name) is None:
-        api.create(namespace, "dashboardrefreshes", {**item, "metadata": metadata, "status": {}})
+        labels = item["metadata"].get("labels", {})
+        api.create(namespace, "dashboardrefreshes", {**item, "metadata": {**metadata, "labels": labels}, "status": {}})
     head = {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
     share = {key: value for key, value in item["status"].items() if key != "run"}
     api.apply_status(namespace, name, {**head, "status": share}, "refresh-operator")

@@ -49,6 +49,26 @@ def test_changes_in_the_cluster_appear_within_seconds(ground, page):
     eventually(lambda: line(page, "live") is None, within=10)
 
 
+def test_refreshes_are_grouped_by_what_the_api_server_has(ground, page):
+    """Projects and labels come from the watch: a refresh moves to another group as soon as its label or its repository changes."""
+    moving = build_refresh("moving", ground.now, namespace="pages")
+    write_refresh(ground.api, moving)
+
+    def group(by: str) -> str | None:
+        return next((each["group"] for each in page.json(f"/?q=moving&group={by}")["refreshes"]), None)
+
+    eventually(lambda: (group("project"), group("label:team"), group("namespace")) == ("", "", "pages"), within=10)
+    project = {"git": {"url": "https://git.example.org/velos.git", "path": "dbt"}}
+    wanted = {"metadata": {"labels": {"team": "mobility"}}, "spec": {"project": project}}
+    ground.api.patch("pages", "dashboardrefreshes", "moving", wanted)
+    eventually(lambda: (group("project"), group("label:team")) == ("https://git.example.org/velos.git dbt", "mobility"), within=10)
+    assert [each["name"] for each in page.json("/?q=git.example.org/velos")["refreshes"]] == ["moving"]
+    assert "moving" not in [each["name"] for each in page.json("/?state=stale")["refreshes"]]
+    assert page.get("/?state=late", accept="text/html").status_code == 400
+    ground.api.delete("pages", "dashboardrefreshes", "moving")
+    eventually(lambda: group("namespace") is None, within=10)
+
+
 def test_an_open_page_is_notified_of_a_change(ground, page):
     """The first event has the version of the page that was delivered, so that a change in between is not missed."""
     write_refresh(ground.api, build_refresh("changing", ground.now, build_history("changing", ground.now, "S"), namespace="pages"))

@@ -6,15 +6,24 @@ import pytest
 from pydantic import BaseModel
 
 from refresh_api.objects import Json
+from refresh_api.project import Git, Project, SourceRef
 from refresh_api.spec import Freshness, RefreshSpec
 from refresh_api.steps import Mart, Validation
-from refresh_page.kube.models import FreshnessSpec, MartSpec, SpecView, ValidationSpec, refresh_of
+from refresh_page.kube.models import FreshnessSpec, GitSpec, MartSpec, ProjectSpec, SourceSpec, SpecView, ValidationSpec, refresh_of
 from support.snapshots import sample_spec
 
 
 @pytest.mark.parametrize(
     ("view", "model"),
-    [(SpecView, RefreshSpec), (FreshnessSpec, Freshness), (ValidationSpec, Validation), (MartSpec, Mart)],
+    [
+        (SpecView, RefreshSpec),
+        (FreshnessSpec, Freshness),
+        (ValidationSpec, Validation),
+        (MartSpec, Mart),
+        (ProjectSpec, Project),
+        (GitSpec, Git),
+        (SourceSpec, SourceRef),
+    ],
     ids=lambda model: model.__name__,
 )
 def test_the_page_reads_only_fields_of_the_contract(view: type[BaseModel], model: type[BaseModel]) -> None:

@@ -195,6 +195,73 @@ async def test_refreshes_are_shown_100_per_page_and_can_be_searched():
     assert [text.count('<tr role="row" id=') for text in (first, last, found)] == [100, 51, 10]
 
 
+GROUPED = "/?group=label:team&state=stale"
+
+
+async def test_groups_have_headings_and_the_form_keeps_what_was_asked_for():
+    """A group that goes on on the next page has its heading there, too."""
+    store = Store(NOW, ("",))
+    bad = refresh_of(build_refresh("r", NOW, build_history("r", NOW, "F")))
+    refreshes = [replace(bad, ref=Ref("default", f"r-{number}"), labels={"team": "ab"[number % 2]}) for number in range(250)]
+    store.replace("", [*refreshes, replace(bad, ref=Ref("default", "none"))])
+    first, second, last = [(await get(store, f"{GROUPED}&page={page}")).text for page in (1, 2, 3)]
+    headings = [re.findall(r"<h2>\s*(.*?)\s*</h2>", text) for text in (first, second, last)]
+    assert headings == [["<bdi>a</bdi>"], ["<bdi>a</bdi>", "<bdi>b</bdi>"], ["<bdi>b</bdi>", "Without the label team"]]
+    assert '<option value="stale" selected>' in second
+    assert '<option value="label:team" selected>' in second
+    assert [f"?state=stale&amp;group=label%3Ateam{page}" in second for page in ('"', "&amp;page=3")] == [True, True]
+    for name in ("q", "state", "group"):
+        assert f'<label for="{name}">' in first
+    found = (await get(store, "/.json?group=label:team&q=none")).json()
+    assert [(group["name"], group["counts"]["total"]) for group in found["groups"]] == [("", 1)]
+
+
+async def test_a_filter_that_nothing_matches_says_so():
+    """The headline is still about all refreshes, and the form is there to change the filter."""
+    text = (await get(store_of(phase2()), "/?state=running")).text
+    assert "The dashboards are stale" in text
+    assert "No refresh matches" in text
+    assert '<form id="search"' in text
+    assert "No refresh matches" not in (await get(store_of(phase2()), "/?state=stale")).text
+
+
+async def test_an_unknown_filter_is_refused():
+    """In HTML and in JSON. What was asked for is not repeated in the response."""
+    html, text = await get(store_of(phase2()), "/?state=<b>"), await get(store_of(phase2()), "/.json?group=<b>")
+    assert (html.status_code, html.headers["content-type"], "<b>" in html.text) == (400, "text/plain; charset=utf-8", False)
+    assert (text.status_code, text.json()) == (400, {"error": "group: expected project, namespace or label:KEY"})
+
+
+async def test_one_refresh_needs_no_form():
+    """There is nothing to choose. Control: with two refreshes, it is there."""
+    other = build_refresh("main", NOW, build_history("main", NOW, "S"))
+    forms = [(await get(store_of(*items), "/")).text.count("<form") for items in ([phase2()], [phase2(), other])]
+    assert forms == [0, 1]
+
+
+REVISION = "main@sha1:6e27e9a9c1f0b7f3a5d4e2c1b0a9f8e7d6c5b4a3"
+
+
+@pytest.mark.parametrize(
+    ("check", "texts"),
+    [
+        ({"revision": REVISION}, ["newest seen:", "main@6e27e9a9", "5 min ago"]),
+        ({"revision": REVISION, "error": "the server refuses <the> token"}, ["Failed", "refuses &lt;the&gt; token", "main@6e27e9a9"]),
+        ({"error": "cannot be reached"}, ["Failed", "cannot be reached"]),
+    ],
+)
+async def test_a_refresh_shows_its_project_and_the_last_check_of_it(check, texts):
+    """Whoever has pushed a commit sees here whether it was noticed. Control: without a check, nothing is said of one."""
+    project = {"git": {"url": "https://git.example.org/velos.git", "ref": {"branch": "main"}}}
+    checked = build_refresh("velos", NOW, spec={"project": project}, projectCheck={"lastCheckTime": "2026-03-03T11:55:00Z", **check})
+    text = (await get(store_of(checked), "/refreshes/default/velos")).text
+    assert "https://git.example.org/velos.git" in text
+    assert [each for each in texts if each not in text.partition('id="project-check"')[2].partition("</div>")[0]] == []
+    found = (await get(store_of(checked), "/refreshes/default/velos.json")).json()["projectCheck"]
+    assert found == {"time": "2026-03-03T11:55:00Z", "revision": None, "error": None, **check}
+    assert 'id="project-check"' not in (await get(store_of(build_refresh("velos", NOW)), "/refreshes/default/velos")).text
+
+
 BADGE = "/refreshes/default/phase2/badge.svg"
 
 

@@ -1,9 +1,11 @@
 """Parses DashboardRefreshes from the API server, and ignores fields of newer versions."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pydantic import AwareDatetime, ConfigDict
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from refresh_api.model import Model
 from refresh_api.objects import Json, readable, unreadable
@@ -42,6 +44,28 @@ class ValidationSpec(Lenient):
     marts: tuple[MartSpec, ...] = ()
 
 
+class GitSpec(Lenient):
+    """A Git repository with a dbt project."""
+
+    url: str = ""
+    path: str = "."
+
+
+class SourceSpec(Lenient):
+    """A source of Flux with a dbt project."""
+
+    kind: str = ""
+    name: str = ""
+    path: str = "."
+
+
+class ProjectSpec(Lenient):
+    """Where the dbt project comes from."""
+
+    git: GitSpec | None = None
+    source_ref: SourceSpec | None = None
+
+
 class SpecView(Lenient):
     """The fields of the spec that the page shows."""
 
@@ -51,6 +75,8 @@ class SpecView(Lenient):
     suspend: bool = False
     freshness: FreshnessSpec | None = None
     validation: ValidationSpec | None = None
+    image: str | None = None
+    project: ProjectSpec | None = None
 
 
 class ObjectMetadata(Lenient):
@@ -59,6 +85,7 @@ class ObjectMetadata(Lenient):
     name: str = ""
     namespace: str = ""
     resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
     creation_timestamp: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -74,11 +101,29 @@ class Refresh:
     status: RefreshStatus
     parse_error: str = ""
     """Why parts of the spec or status cannot be shown; empty if all of it was parsed."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """Return the display name, or else the name."""
         return self.spec.display_name or self.ref.name
+
+    @property
+    def project(self) -> str:
+        """Return what names the dbt project: an address and a folder, a source of Flux, or an image without its tag; else empty.
+
+        Empty stands for the project in the chart's image of the runner.
+        """
+        project = self.spec.project or ProjectSpec()
+        if git := project.git:
+            return _with_folder(git.url, git.path)
+        if source := project.source_ref:
+            return _with_folder(f"{source.kind}/{self.ref.namespace}/{source.name}", source.path)
+        return re.sub(r"(?::[^/:@]*)?(?:@.*)?$", "", self.spec.image or "", count=1)
+
+
+def _with_folder(origin: str, path: str) -> str:
+    return origin if path in ("", ".") else f"{origin} {path}"
 
 
 def ref_of(item: Json) -> Ref:
@@ -98,4 +143,4 @@ def refresh_of(item: Json) -> Refresh:
     spec, parts["spec"] = readable(SpecView, item.get("spec", {}))
     status, parts["status"] = readable(RefreshStatus, item.get("status", {}))
     errors = [*dropped, *(f"{path}.{wrong}" for path, wrong in parts.items() if wrong)]
-    return Refresh(ref, metadata.resource_version, metadata.creation_timestamp, spec, status, errors[0] if errors else "")
+    return Refresh(ref, metadata.resource_version, metadata.creation_timestamp, spec, status, errors[0] if errors else "", metadata.labels)

@@ -36,7 +36,7 @@
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const fresh = page.getElementById("main");
         if (fresh) {
-          if (document.activeElement?.id !== "q") merge(main, document.adoptNode(fresh));
+          if (!document.activeElement?.closest("form")) merge(main, document.adoptNode(fresh));
           document.title = page.title;
           document.body.dataset.version = page.body.dataset.version;
           ages();

@@ -1,6 +1,7 @@
 """Builds the first page: a headline that can be read from across a room, and one row per refresh."""
 
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -9,8 +10,12 @@ from refresh_api.model import Model, Time
 from refresh_api.status import FinishedRun, Outcome, RunPhase, StepState
 from refresh_page.kube.models import Refresh
 from refresh_page.views.health import Health, Tone, health_of, last_full_run, suspension
+from refresh_page.views.overview_query import GroupKind, OverviewQuery, State
 
 _MOST_URGENT_FIRST: Final = (Tone.BAD, Tone.WARN, Tone.NONE, Tone.GOOD)
+_MAX_LABELS: Final = 50
+"""Maximum number of labels that are offered for grouping."""
+_TONES: Final = {State.STALE: Tone.BAD, State.ATTENTION: Tone.WARN, State.NO_DATA: Tone.NONE, State.FRESH: Tone.GOOD}
 _FINISHED: Final = frozenset({StepState.SUCCEEDED, StepState.WARNED, StepState.FAILED, StepState.SKIPPED})
 
 
@@ -55,6 +60,8 @@ class RefreshSummary(Model):
     suspended: bool = False
     runs: tuple[RunBadge, ...] = ()
     """The recent runs, oldest first."""
+    group: str = ""
+    """The name of its group; empty without grouping, and for a refresh without a project of its own, or without the label."""
 
 
 class Counts(Model):
@@ -68,35 +75,95 @@ class Counts(Model):
     running: int = 0
 
 
+class Group(Model):
+    """Refreshes that have the same project, namespace or value of a label."""
+
+    name: str
+    """Empty for refreshes without a project of their own, or without the label."""
+    counts: Counts
+
+
 class Overview(Model):
     """The first page."""
 
     tone: Tone
     counts: Counts
+    """The refreshes that the search finds, in every state."""
     complete: bool
     """Whether all refreshes have been listed since the page started."""
     unreachable_since: Time | None = None
     """Since when the API server has not responded; unset while it does."""
     refreshes: tuple[RefreshSummary, ...] = ()
+    """Those in the wanted state; refreshes of one group follow each other."""
+    groups: tuple[Group, ...] = ()
+    """The groups of these refreshes, in the same order; empty without grouping. They count refreshes in every state."""
+    labels: tuple[str, ...] = ()
+    """The keys of labels by which refreshes can be grouped."""
 
 
-def overview_of(refreshes: Iterable[Refresh], complete: bool, unreachable_since: datetime | None, now: datetime) -> Overview:
-    """Return the overview, most urgent refreshes first, then by title."""
+def overview_of(
+    refreshes: Iterable[Refresh],
+    complete: bool,
+    unreachable_since: datetime | None,
+    now: datetime,
+    query: OverviewQuery | None = None,
+) -> Overview:
+    """Return the overview, most urgent groups and refreshes first, then by name and title. By default, it shows all refreshes ungrouped."""
+    query, every = query or OverviewQuery(), tuple(refreshes)
+    found = [summary_of(each, now, query.group_of(each)) for each in every if query.finds(each)]
+    by_group: dict[str, list[RefreshSummary]] = defaultdict(list)
+    for row in found:
+        by_group[row.group].append(row)
+    urgency = {name: _urgency(_most_urgent(rows)) for name, rows in by_group.items()}
     rows = sorted(
-        (summary_of(each, now) for each in refreshes),
-        key=lambda row: (_MOST_URGENT_FIRST.index(row.health.tone), row.title, row.namespace),
+        (row for row in found if query.state is None or _is_in(row, query.state)),
+        # the group without a name is the last one of its urgency
+        key=lambda row: (urgency[row.group], not row.group, row.group, _urgency(row.health.tone), row.title, row.namespace),
     )
-    tones = [row.health.tone for row in rows]
-    counts = Counts(
+    shown = dict.fromkeys(row.group for row in rows) if query.group is not GroupKind.NONE else {}
+    return Overview(
+        tone=_most_urgent(found),
+        counts=_counts(found),
+        complete=complete,
+        unreachable_since=unreachable_since,
+        refreshes=tuple(rows),
+        groups=tuple(Group(name=name, counts=_counts(by_group[name])) for name in shown),
+        labels=_labels(every),
+    )
+
+
+def _is_in(row: RefreshSummary, state: State) -> bool:
+    if state is State.RUNNING:
+        return row.running is not None
+    if state is State.SUSPENDED:
+        return row.suspended
+    return row.health.tone is _TONES[state]
+
+
+def _urgency(tone: Tone) -> int:
+    return _MOST_URGENT_FIRST.index(tone)
+
+
+def _most_urgent(rows: Iterable[RefreshSummary]) -> Tone:
+    return min((row.health.tone for row in rows), key=_urgency, default=Tone.NONE)
+
+
+def _counts(rows: Collection[RefreshSummary]) -> Counts:
+    tones = Counter(row.health.tone for row in rows)
+    return Counts(
         total=len(rows),
         running=sum(row.running is not None for row in rows),
-        **{tone.value: tones.count(tone) for tone in Tone},
+        **{tone.value: tones[tone] for tone in Tone},
     )
-    tone = next((tone for tone in _MOST_URGENT_FIRST if tone in tones), Tone.NONE)
-    return Overview(tone=tone, counts=counts, complete=complete, unreachable_since=unreachable_since, refreshes=tuple(rows))
 
 
-def summary_of(refresh: Refresh, now: datetime) -> RefreshSummary:
+def _labels(refreshes: Iterable[Refresh]) -> tuple[str, ...]:
+    """Return the keys of the most common labels, by name."""
+    common = Counter(key for each in refreshes for key in each.labels).most_common(_MAX_LABELS)
+    return tuple(sorted(key for key, _ in common))
+
+
+def summary_of(refresh: Refresh, now: datetime, group: str = "") -> RefreshSummary:
     """Return the row of one refresh."""
     status, last = refresh.status, last_full_run(refresh)
     return RefreshSummary(
@@ -110,6 +177,7 @@ def summary_of(refresh: Refresh, now: datetime) -> RefreshSummary:
         next_run=status.next_schedule_time,
         suspended=suspension(refresh) is not None,
         runs=_run_badges(refresh),
+        group=group,
     )
 
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Final
 
 from refresh_api.model import Model, Time
-from refresh_api.status import MartStatus, MissedReason, TestCounts
+from refresh_api.status import MartStatus, MissedReason, ProjectCheck, TestCounts
 from refresh_page.kube.models import Refresh
 from refresh_page.kube.previews import Preview
 from refresh_page.runlog.models import MartRow, RefreshRows, RunLogState, StepRow
@@ -64,6 +64,16 @@ class MissedRuns(Model):
     last_reason: MissedReason | None = None
 
 
+class ProjectCheckView(Model):
+    """The last check of the repository for a new commit."""
+
+    time: Time | None = None
+    revision: str | None = None
+    """The newest revision that a check has seen."""
+    error: str | None = None
+    """Why the last check has seen no revision; unset if it has."""
+
+
 class RefreshDetail(Model):
     """The page of a refresh."""
 
@@ -71,6 +81,9 @@ class RefreshDetail(Model):
     schedule: str
     time_zone: str
     max_staleness: str | None = None
+    project: str | None = None
+    """What names its dbt project; unset for the project in the chart's image of the runner."""
+    project_check: ProjectCheckView | None = None
     next_runs: tuple[str, ...] = ()
     conditions: tuple[ConditionView, ...] = ()
     missed: MissedRuns = MissedRuns()
@@ -97,6 +110,8 @@ def detail_of(
         schedule=spec.schedule,
         time_zone=spec.time_zone,
         max_staleness=spec.freshness.max_staleness if spec.freshness else None,
+        project=refresh.project or None,
+        project_check=_project_check(status.project_check),
         next_runs=tuple(status.next_schedule_times),
         conditions=condition_views(status.conditions),
         missed=MissedRuns(count=status.missed_runs, last_time=status.last_missed_time, last_reason=status.last_missed_reason),
@@ -109,6 +124,12 @@ def detail_of(
         previews=preview_summaries(previews),
         log_state=log_state,
     )
+
+
+def _project_check(check: ProjectCheck | None) -> ProjectCheckView | None:
+    if check is None or check.last_check_time is None:
+        return None
+    return ProjectCheckView(time=check.last_check_time, revision=check.revision, error=check.error)
 
 
 def _step_series(history: RefreshRows, positions: Mapping[str, int]) -> tuple[StepSeries, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from pydantic_core import to_json
@@ -20,6 +21,7 @@ from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
 from refresh_page.views.health import health_of
 from refresh_page.views.overview import Overview, overview_of
+from refresh_page.views.overview_query import InvalidQueryError, OverviewQuery
 from refresh_page.views.preview import preview_view
 from refresh_page.views.refresh import detail_of
 from refresh_page.views.run import run_view
@@ -63,16 +65,26 @@ class Handlers:
         """Show all refreshes that match the search."""
         if _wants_events(request):
             return self.streams.open(self._overview_version)
-        search = request.query_params.get("q", "").strip()[:100]
+        try:
+            query = OverviewQuery.of(request.query_params)
+        except InvalidQueryError as error:
+            return _refused(request, str(error))
         moment = self.store.version, self.now()
-        shown = self.overview_memo.get(moment, search, lambda: self._search(search))
+        shown = self.overview_memo.get(moment, query, lambda: self._overview(query))
         if _wants_json(request):
-            return Response(self.json_memo.get(moment, search, lambda: to_json(shown, by_alias=True)), media_type="application/json")
+            return Response(self.json_memo.get(moment, query, lambda: to_json(shown, by_alias=True)), media_type="application/json")
         last = max(1, -(-len(shown.refreshes) // PAGE_SIZE))
         page = min(last, max(1, _number(request.query_params.get("page", "1"))))
         lines = shown.refreshes[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
-        namespaces = {each.namespace for each in shown.refreshes}
-        values = {"overview": shown, "lines": lines, "page": page, "last": last, "search": search, "namespaces": namespaces}
+        values = {
+            "overview": shown,
+            "sections": [(name, list(rows)) for name, rows in groupby(lines, key=lambda row: row.group)],
+            "group_counts": {group.name: group.counts for group in shown.groups},
+            "page": page,
+            "last": last,
+            "query": query,
+            "namespaces": {each.namespace for each in shown.refreshes},
+        }
         return self._html(request, "overview.html", self._overview_version(), values)
 
     async def refresh(self, request: Request) -> Response:
@@ -155,11 +167,9 @@ class Handlers:
         """Respond to an unknown path."""
         return self._not_found(request)
 
-    def _search(self, search: str) -> Overview:
-        """Return the refreshes whose namespace, name or title contains the search."""
-        unreachable, wanted = self.store.unreachable_since, search.lower()
-        refreshes = [each for each in self.store.all() if wanted in f"{each.ref.namespace}/{each.ref.name} {each.title}".lower()]
-        return overview_of(refreshes, self.store.is_synced, unreachable[0] if unreachable else None, self.now())
+    def _overview(self, query: OverviewQuery) -> Overview:
+        unreachable = self.store.unreachable_since
+        return overview_of(self.store.all(), self.store.is_synced, unreachable[0] if unreachable else None, self.now(), query)
 
     def _not_found(self, request: Request, unavailable: bool = False) -> Response:
         """Respond 404, or 503 if it is not known yet whether the resource exists."""
@@ -205,6 +215,12 @@ def _ref(request: Request) -> Ref:
 
 def _json(view: Model) -> Response:
     return Response(to_json(view, by_alias=True), media_type="application/json")
+
+
+def _refused(request: Request, why: str) -> Response:
+    if _wants_json(request):
+        return Response(to_json({"error": why}), 400, media_type="application/json")
+    return PlainTextResponse(why, 400)
 
 
 def _wants_json(request: Request) -> bool:
