@@ -56,7 +56,7 @@ FULL_SPEC: Json = {
     "suspend": False,
     "suspendUntil": "2026-12-24T18:00:00Z",
     "suspendAfterFailures": 3,
-    "dependsOn": [{"name": "main", "within": "2h"}, {"name": "geo"}],
+    "dependsOn": [{"name": "main", "within": "2h"}, {"name": "geo", "namespace": "geodata"}],
     "warehouse": {"secretRef": {"name": "warehouse"}},
     "lock": {"policy": "Wait", "waitTimeout": "5m"},
     "image": "registry.example.org:5000/team/runner:1.2@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",

@@ -12,6 +12,7 @@ from refresh_api.values import BLANKS, CONTROLS, SUBDOMAIN, Text, rule, string_s
 
 _NAME = "write lower-case letters, digits and dashes"
 StepName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", _NAME, 40)]
+NamespaceName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "write the name of a namespace", 63)]
 ObjectName = Annotated[str, Text(f"^{SUBDOMAIN}$", f"{_NAME}, as in the name of an object", 253)]
 SecretKey = Annotated[
     str, Text(r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", "write letters, digits, dashes, dots and underscores, as in a key of a Secret", 253)

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from refresh_api.fields import NamespaceName
 from refresh_api.maps import LABEL_KEY, LABEL_VALUE, NodeLabels
 from refresh_api.model import SpecModel
 from refresh_api.values import SUBDOMAIN, Text, rule
@@ -12,7 +13,6 @@ from refresh_api.values import SUBDOMAIN, Text, rule
 LabelKey = Annotated[str, LABEL_KEY]
 LabelValue = Annotated[str, LABEL_VALUE]
 _NodeName = Annotated[str, Text(f"^{SUBDOMAIN}$", "write the name of a node", 253)]
-_NamespaceName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "write the name of a namespace", 63)]
 _MOST: Final = 8
 """Maximum number of entries in each list of an affinity."""
 
@@ -191,7 +191,7 @@ class PodTerm(SpecModel):
 
     label_selector: LabelSelector | None = Field(default=None, description="Labels of these pods. Defaults to no pods.")
     topology_key: LabelKey = Field(description="Node label that defines a topology domain, for example kubernetes.io/hostname.")
-    namespaces: list[_NamespaceName] = Field(
+    namespaces: list[NamespaceName] = Field(
         default_factory=list, max_length=_MOST, description="Namespaces of these pods. Defaults to the refresh's namespace."
     )
     namespace_selector: LabelSelector | None = Field(default=None, description="Labels of the namespaces of these pods.")

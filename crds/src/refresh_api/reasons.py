@@ -32,6 +32,8 @@ class ReadyReason(StrEnum):
     """Stalled: `runner.allowedImages` of the operator's chart does not allow `image`. Recovers once it is allowed."""
     PROJECT_NOT_ALLOWED = "ProjectNotAllowed"
     """Stalled: `projects.allowedUrls` or `allowedSources` of the operator's chart do not allow the project. Recovers once they do."""
+    DEPENDENCY_NOT_ALLOWED = "DependencyNotAllowed"
+    """Stalled: `dependencies.allowedNamespaces` of the operator's chart does not allow `dependsOn`. Recovers once it does."""
     FORBIDDEN = "Forbidden"
     """Blocked: the operator lacks a permission."""
 
@@ -53,6 +55,8 @@ class SuspendedReason(StrEnum):
     """The image of the refresh is not allowed; see the condition Ready."""
     PROJECT_NOT_ALLOWED = "ProjectNotAllowed"
     """The address of the dbt project is not allowed; see the condition Ready."""
+    DEPENDENCY_NOT_ALLOWED = "DependencyNotAllowed"
+    """The refresh depends on one of a namespace that is not allowed; see the condition Ready."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """As many consecutive scheduled runs as `suspendAfterFailures` have failed."""
 
@@ -116,6 +120,8 @@ class EventReason(StrEnum):
     """The image of the refresh is not allowed; see the condition Ready."""
     PROJECT_NOT_ALLOWED = "ProjectNotAllowed"
     """The address of the dbt project is not allowed; see the condition Ready."""
+    DEPENDENCY_NOT_ALLOWED = "DependencyNotAllowed"
+    """The refresh depends on one of a namespace that is not allowed; see the condition Ready."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """Scheduled runs are suspended, since as many consecutive ones as `suspendAfterFailures` have failed."""
     DATA_STALE = "DataStale"

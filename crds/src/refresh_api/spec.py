@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_valida
 from refresh_api import preview_settings
 from refresh_api.channels import ChannelSecret
 from refresh_api.cron_line import CronLine
-from refresh_api.fields import Identifier, Image, Moment, ObjectName, TimeZone, Title, map_list
+from refresh_api.fields import Identifier, Image, Moment, NamespaceName, ObjectName, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
 from refresh_api.lineage import Lineage
 from refresh_api.model import SpecModel
@@ -94,7 +94,12 @@ class Freshness(SpecModel):
 class Dependency(SpecModel):
     """Another refresh whose data the layers read."""
 
-    name: ObjectName = Field(description="Name of a refresh in the same namespace, on the same warehouse.")
+    name: ObjectName = Field(description="Name of a refresh on the same warehouse. Each name can be listed once.")
+    namespace: NamespaceName | None = Field(
+        default=None,
+        description="Namespace of that refresh. dependencies.allowedNamespaces of the operator's chart must allow it. "
+        "Defaults to the namespace of this refresh.",
+    )
     within: Duration = Field(default="1h", description="Maximum time since the end of its last successful run. Defaults to 1h.")
 
 

@@ -90,7 +90,7 @@ def _may_write(elector: LeaderElector | None, claims: Claims | None, path: str) 
 def _services(
     settings: Settings, client: KubeClient, clock: Callable[[], datetime], store: Store, queue: WorkQueue, claims: Claims | None
 ) -> Services:
-    observer = Observer(client, store, settings.secret_rules, settings.code_rules)
+    observer = Observer(client, store, settings.secret_rules, settings.code_rules, settings.dependency_rules)
     return Services(
         observer=observer,
         applier=Applier(client, store, observer.unlabelled),

@@ -10,15 +10,7 @@ from refresh_api.addresses import allowed_text, is_allowed, matches
 from refresh_api.project import Git, Project
 from refresh_api.reasons import ReadyReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
-
-
-@dataclass(frozen=True)
-class Denial:
-    """Why a refresh may not run its image or its project."""
-
-    ready: ReadyReason
-    suspended: SuspendedReason
-    message: str
+from refresh_operator.denial import Denial
 
 
 @dataclass(frozen=True)

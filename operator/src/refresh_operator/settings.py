@@ -9,6 +9,7 @@ from refresh_api.names import WEBHOOK_ALLOW_HTTP_ENV
 from refresh_api.project import Git, Project, SourceRef
 from refresh_api.values import duration
 from refresh_operator.code_policy import NO_CODE, CodeRules
+from refresh_operator.dependency_policy import NO_DEPENDENCIES, DependencyRules
 from refresh_operator.errors import SettingsError
 from refresh_operator.secret_policy import ANY_SECRET, SecretPolicy, SecretRules
 
@@ -74,6 +75,8 @@ class Settings:
     """Which Secrets refreshes may use."""
     code_rules: CodeRules = NO_CODE
     """Which images and projects refreshes may name."""
+    dependency_rules: DependencyRules = NO_DEPENDENCIES
+    """On refreshes of which namespaces refreshes may depend."""
     package_hub: str = ""
     """Address of the hub from which packages of dbt projects are downloaded. Empty: dbt's own."""
     notifies: bool = True
@@ -120,6 +123,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
             urls=_split(environment.get("PROJECTS_ALLOWED_URLS", "")),
             sources=_split(environment.get("PROJECTS_ALLOWED_SOURCES", "")),
         ),
+        dependency_rules=DependencyRules(_split(environment.get("DEPENDENCIES_ALLOWED_NAMESPACES", ""))),
         package_hub=environment.get("PROJECTS_PACKAGE_HUB", ""),
         notifies=environment.get("NOTIFY", "") != "false",
         allow_http=environment.get(WEBHOOK_ALLOW_HTTP_ENV, "") == "true",

@@ -12,6 +12,7 @@ import yaml
 from refresh_api.status import OperatorStatus
 from refresh_cli.artifacts import NAMESPACES_ANNOTATION
 from refresh_operator.code_policy import CodeRules
+from refresh_operator.dependency_policy import DependencyRules
 from refresh_operator.observability.metrics import render
 from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
@@ -221,6 +222,18 @@ def test_patterns_of_images_and_projects_reach_the_operator(run_helm):
     urls = ("https://git.example.org/data/*", "ssh://git@[2001:db8::1]:22/velos-?.git")
     assert rules() == CodeRules()
     assert rules(f"projects.allowedUrls={{{','.join(urls)}}}", "runner.allowedImages={a/*}") == CodeRules(("a/*",), urls)
+
+
+def test_namespaces_of_dependencies_reach_the_operator(run_helm):
+    """By default, a refresh depends on refreshes of its own namespace only, also if an older release's values lack the key."""
+
+    def rules(*sets: str) -> DependencyRules:
+        pod = of_kind(run_helm.rendered(*sets), "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
+        environment = {each["name"]: each.get("value", "") for each in pod["containers"][0]["env"]}
+        return settings_from({**environment, "POD_NAME": "p"}).dependency_rules
+
+    assert rules() == rules("dependencies=null") == DependencyRules()
+    assert rules("dependencies.allowedNamespaces={core,team-*}") == DependencyRules(("core", "team-*"))
 
 
 def test_install_upgrade_uninstall(run_helm, contract):

@@ -97,6 +97,7 @@ BAD = {
         manifest(dependsOn=[{"name": "phase2-dashboards-refresh"}]),
         "spec.dependsOn: a refresh cannot depend on itself",
     ),
+    "an invalid name of a namespace": (manifest(dependsOn=[{"name": "main", "namespace": "Core"}]), "write the name of a namespace"),
     "a name of 53 characters": (named("n" * 53), "at most 52 characters"),
 }
 
@@ -113,6 +114,7 @@ GOOD = {
     "whole numbers as quantities": manifest(resources={"requests": {"cpu": 1}, "limits": {"cpu": 2, "memory": "4Gi"}}),
     "an hour and a half": manifest(timeout="1h30m"),
     "a refresh after another one": manifest(dependsOn=[{"name": "main"}]),
+    "a refresh after one of the same name elsewhere": manifest(dependsOn=[{"name": "phase2-dashboards-refresh", "namespace": "core"}]),
     "names that PostgreSQL must quote": manifest(
         validation={
             "marts": [

@@ -61,3 +61,25 @@ def test_a_scheduled_run_is_skipped_unless_every_dependency_has_succeeded_within
     requested = runner.run(spec)
     assert requested.termination_message
     assert requested.termination_message.outcome is Outcome.SUCCEEDED
+
+
+def test_a_dependency_of_another_namespace_is_the_refresh_of_that_namespace(runner: RunnerHarness, other: RunnerHarness):
+    """A refresh of the same name in its own namespace, or in a third one, has other data."""
+    main, core = other.ref, RefreshRef(name=other.ref.name, namespace="core")
+    spec = runner.spec(dependsOn=[{"name": main.name, "namespace": "core"}])
+
+    def ran(minute: int):
+        runner.ref = RefreshRef(name="petit", namespace=main.namespace)
+        done = runner.run(spec, 0, "refresh", **{RUN_ID_ENV: f"petit-{29_000_000 + minute}"})
+        assert done.termination_message
+        return done.termination_message.outcome, done.termination_message.message or ""
+
+    for ref in (main, RefreshRef(name=main.name, namespace="third")):
+        runner.ref = ref
+        assert runner.run().code == 0
+    outcome, message = ran(1)
+    assert outcome is Outcome.SKIPPED
+    assert message.startswith("core/main-pipeline has never succeeded; ")
+    runner.ref = core
+    assert runner.run().code == 0
+    assert ran(2)[0] is Outcome.SUCCEEDED

@@ -9,7 +9,8 @@ import pytest
 
 from refresh_api.project import Git, Project, SourceKind, SourceRef
 from refresh_api.spec import RefreshSpec
-from refresh_operator.code_policy import NO_CODE, CodeRules, Denial
+from refresh_operator.code_policy import NO_CODE, CodeRules
+from refresh_operator.denial import Denial
 from refresh_operator.reconcile.decision import Decision, decide
 from support.snapshots import NOW, SETTINGS, build_refresh, build_snapshot, condition_of
 
@@ -142,7 +143,7 @@ def test_a_refresh_with_a_denied_image_is_stalled_and_starts_nothing() -> None:
     """Its CronJob is suspended, and does not have that image, so that nobody starts it by hand."""
     refresh = build_refresh(image=OWN)
     denial = NO_CODE.image_denial(OWN)
-    decision = decide(replace(build_snapshot(refresh, objects={}), denied_code=denial), SETTINGS, NOW)
+    decision = decide(replace(build_snapshot(refresh, objects={}), denial=denial), SETTINGS, NOW)
     assert image_of(decision) == (SETTINGS.runner_image, True)
     assert decision.status is not None
     assert denial

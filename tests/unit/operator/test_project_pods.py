@@ -118,10 +118,10 @@ def test_a_project_that_is_not_allowed_is_not_fetched_and_starts_nothing(token: 
     refresh = build_refresh(project=PROJECT, token=token)
     denial = SETTINGS.code_rules.project_denial(Project.model_validate(PROJECT))
     assert denial
-    decision: Decision = decide(build_snapshot(refresh, denied_code=denial), SETTINGS, NOW)
+    decision: Decision = decide(build_snapshot(refresh, denial=denial), SETTINGS, NOW)
     assert decision.create_job is None
     assert job_started(decide(build_snapshot(refresh), ALLOWED, NOW)) is (token is not None)
-    first = decide(build_snapshot(refresh, denied_code=denial, objects={}), SETTINGS, NOW)
+    first = decide(build_snapshot(refresh, denial=denial, objects={}), SETTINGS, NOW)
     cronjob: Any = next(item for item in first.create if item["kind"] == "CronJob")
     assert cronjob["spec"]["suspend"]
     pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]

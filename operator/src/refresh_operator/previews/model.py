@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from refresh_api.names import PREVIEW_KIND
 from refresh_api.objects import Json, readable
 from refresh_api.preview import PreviewSpec, PreviewStatus
-from refresh_operator.code_policy import Denial
+from refresh_operator.denial import Denial
 from refresh_operator.names import Ref, preview_name
 from refresh_operator.state.kube_types import Job, Metadata, Pod, field_path, mapping, metadata_of
 from refresh_operator.state.refresh import Refresh

@@ -64,8 +64,8 @@ def find_problem(snapshot: Snapshot) -> Problem | None:
             held = f", held by {', '.join(seen.finalizers)}" if seen.finalizers else ""
             message = f"{kind} {seen.name} is terminating{held}: no runs start until it is deleted and recreated"
             return Problem(ReadyReason.CRON_JOB_TERMINATING, message, stalled=False)
-    if snapshot.denied_code:
-        return Problem(snapshot.denied_code.ready, snapshot.denied_code.message, stalled=True)
+    if snapshot.denial:
+        return Problem(snapshot.denial.ready, snapshot.denial.message, stalled=True)
     if snapshot.denied_secrets:
         return Problem(ReadyReason.SECRET_NOT_ALLOWED, "; ".join(snapshot.denied_secrets.values()), stalled=True)
     if snapshot.missing_secrets:

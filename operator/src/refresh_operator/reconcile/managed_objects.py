@@ -11,7 +11,12 @@ from refresh_operator.state.refresh import Refresh
 from refresh_operator.state.snapshot import Snapshot
 
 _SCHEDULE_FIELDS = frozenset({"spec.schedule", "spec.timeZone", "spec.suspend", "spec.startingDeadlineSeconds"})
-_DENIED = (ReadyReason.SECRET_NOT_ALLOWED, ReadyReason.IMAGE_NOT_ALLOWED, ReadyReason.PROJECT_NOT_ALLOWED)
+_DENIED = (
+    ReadyReason.SECRET_NOT_ALLOWED,
+    ReadyReason.IMAGE_NOT_ALLOWED,
+    ReadyReason.PROJECT_NOT_ALLOWED,
+    ReadyReason.DEPENDENCY_NOT_ALLOWED,
+)
 _HASH_PATH = f"metadata.annotations.{HASH_ANNOTATION}"
 
 
@@ -67,6 +72,6 @@ def changed_defaults(snapshot: Snapshot, each: Replacement) -> tuple[str, ...]:
     ready = refresh.status.condition("Ready")
     was_denied = ready is not None and ready.reason in _DENIED
     is_edited = refresh.metadata.generation != refresh.status.observed_generation
-    if was_denied or snapshot.denied_secrets or snapshot.denied_code or is_edited or _HASH_PATH not in paths:
+    if was_denied or snapshot.denied_secrets or snapshot.denial or is_edited or _HASH_PATH not in paths:
         return ()
     return tuple(path for path in paths if path not in (_HASH_PATH, "spec.suspend"))

@@ -11,6 +11,8 @@ from refresh_api.objects import Json
 from refresh_api.project import SOURCES_GROUP, OnProjectChange
 from refresh_api.spec import RefreshSpec
 from refresh_operator.code_policy import CodeRules
+from refresh_operator.denial import Denial
+from refresh_operator.dependency_policy import DependencyRules
 from refresh_operator.errors import Forbidden, NotFound, PreviewsInstalled, Unreadable
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import (
@@ -42,11 +44,12 @@ log = logging.getLogger(__name__)
 class Observer:
     """Reads everything that belongs to refreshes."""
 
-    def __init__(self, client: KubeClient, store: Store, secrets: SecretRules, code: CodeRules) -> None:
+    def __init__(self, client: KubeClient, store: Store, secrets: SecretRules, code: CodeRules, dependencies: DependencyRules) -> None:
         self._client = client
         self._store = store
         self.secrets = SecretChecker(self.secret, self._secret_labels, secrets)
         self.code = code
+        self._dependencies = dependencies
         self.unlabelled: dict[Ref, set[str]] = {}
         """Kinds with an object that has the name of a managed object but not the label, so that no watch reports it."""
         self._has_previews: bool | None = None
@@ -129,8 +132,15 @@ class Observer:
             pause=pause,
             namespace_terminating=terminating,
             denied_secrets=denied,
-            denied_code=None if isinstance(refresh.spec, InvalidSpec) else self.code.denial(refresh.spec),
+            denial=self._denial(refresh),
         )
+
+    def _denial(self, refresh: Refresh) -> Denial | None:
+        """Return why a refresh may not run as its spec says, which is known only if it can be parsed."""
+        spec = refresh.spec
+        if isinstance(spec, InvalidSpec):
+            return None
+        return self.code.denial(spec) or self._dependencies.denial(refresh.ref.namespace, refresh.ref.name, spec.depends_on)
 
     async def _source(self, refresh: Refresh) -> SourceSeen | None:
         """Return the artifact of the refresh's source; None unless a new one is to start a run. There is no watch: RBAC allows get only."""

@@ -48,8 +48,8 @@ def suspension_of(snapshot: Snapshot, failures: int, now: datetime) -> Suspensio
 
 
 def _suspensions(snapshot: Snapshot, spec: RefreshSpec, failures: int, now: datetime) -> Iterator[Suspension]:
-    if snapshot.denied_code:
-        yield Suspension(snapshot.denied_code.suspended, f"scheduled runs are suspended: {snapshot.denied_code.message}")
+    if snapshot.denial:
+        yield Suspension(snapshot.denial.suspended, f"scheduled runs are suspended: {snapshot.denial.message}")
     if snapshot.denied_secrets:
         yield Suspension(SuspendedReason.SECRET_NOT_ALLOWED, f"scheduled runs are suspended: {'; '.join(snapshot.denied_secrets.values())}")
     if snapshot.pause:

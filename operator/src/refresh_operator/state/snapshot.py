@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from refresh_api.objects import Json
 from refresh_api.project import DEFAULT_FETCH_TIMEOUT
 from refresh_api.values import duration
-from refresh_operator.code_policy import Denial
+from refresh_operator.denial import Denial
 from refresh_operator.state.kube_types import JOB_NAME_LABEL, Job, Pod
 from refresh_operator.state.refresh import InvalidSpec, Refresh
 
@@ -53,8 +53,8 @@ class Snapshot:
     """Whether the namespace is terminating; only checked while a pod of a run is terminating."""
     denied_secrets: Mapping[str, str] = field(default_factory=dict)
     """Secrets that the refresh names but may not use, each with the reason."""
-    denied_code: Denial | None = None
-    """Why the refresh may not run its image or its project; None if it may."""
+    denial: Denial | None = None
+    """Why the refresh may not run its image or its project, or depend on another refresh; None if it may."""
 
     def pods_of(self, job: str) -> list[Pod]:
         """Return the pods of one Job, oldest first."""

@@ -5,19 +5,18 @@ from datetime import datetime
 from typing import Final
 
 from refresh_api.model import time_text
-from refresh_api.run_request import PARTIAL, RunRequest
+from refresh_api.run_request import PARTIAL, RefreshRef, RunRequest
 from refresh_api.scheduled_time import scheduled_time_of
-from refresh_api.spec import Dependency
 from refresh_api.status import GOOD, Reason
 from refresh_api.values import duration
 from refresh_runner.core.errors import Failure, RunFailedError, is_retryable, reason_of
 from refresh_runner.postgres.connection import RefusedError, WarehouseConnection
 
 _LAST_SUCCESSES: Final = """
-    select refresh, max(ended_at), now() from dbt_refresh_run
-    where namespace = %(namespace)s and refresh = any(%(refreshes)s)
-    and outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)
-    group by refresh"""
+    select namespace, refresh, max(ended_at), now()
+    from dbt_refresh_run join unnest(%(namespaces)s::text[], %(refreshes)s::text[]) as wanted(namespace, refresh) using (namespace, refresh)
+    where outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)
+    group by namespace, refresh"""
 """Both sides of the comparison are by the server's clock. The runs that count are those of `FinishedRun.loads`."""
 
 
@@ -29,25 +28,27 @@ def check(run_request: RunRequest, run: str, warehouse: WarehouseConnection) -> 
     dependencies = run_request.spec.depends_on
     if not dependencies or scheduled_time_of(run) is None:
         return
-    successes = _last_successes(run_request.refresh.namespace, dependencies, warehouse)
-    for dependency in dependencies:
-        ended, now = successes.get(dependency.name, (None, None))
+    own = run_request.refresh.namespace
+    wanted = [RefreshRef(namespace=each.namespace or own, name=each.name) for each in dependencies]
+    successes = _last_successes(wanted, warehouse)
+    for dependency, ref in zip(dependencies, wanted, strict=True):
+        ended, now = successes.get(ref, (None, None))
         if ended is None or now is None or now - ended > duration(dependency.within):
             last = f"last succeeded at {time_text(ended)}" if ended else "has never succeeded"
+            name = ref.name if ref.namespace == own else f"{ref.namespace}/{ref.name}"
             message = (
-                f"{dependency.name} {last}; spec.dependsOn requires a success within {dependency.within}. "
-                "Requested runs do not check dependencies"
+                f"{name} {last}; spec.dependsOn requires a success within {dependency.within}. Requested runs do not check dependencies"
             )
             raise RunFailedError(Failure(Reason.DEPENDENCY_STALE, message, skips_run=True))
 
 
 def _last_successes(
-    namespace: str, dependencies: Sequence[Dependency], warehouse: WarehouseConnection
-) -> dict[str, tuple[datetime | None, datetime | None]]:
-    """Return the end of each dependency's last successful run and the server's time, by the dependency's name."""
-    names = [dependency.name for dependency in dependencies]
+    wanted: Sequence[RefreshRef], warehouse: WarehouseConnection
+) -> dict[RefreshRef, tuple[datetime | None, datetime | None]]:
+    """Return the end of each refresh's last successful run, and the server's time."""
+    names = [ref.name for ref in wanted]
     known = {
-        "namespace": namespace,
+        "namespaces": [ref.namespace for ref in wanted],
         "refreshes": names,
         "good": [each.value for each in GOOD],
         "partial": [each.value for each in PARTIAL],
@@ -60,4 +61,4 @@ def _last_successes(
         raise RunFailedError(
             Failure(reason_of(error.sqlstate, Reason.RUNNER_ERROR), message, retryable=is_retryable(error.sqlstate))
         ) from error
-    return {name: (ended, now) for name, ended, now in rows}
+    return {RefreshRef(namespace=namespace, name=name): (ended, now) for namespace, name, ended, now in rows}
