@@ -5,16 +5,14 @@ The change is that of `make demo-change`, pushed to a branch. The preview runs b
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import subprocess
 import sys
 from typing import Final
 
 from cluster.errors import ClusterError
 from cluster.seam import cluster_of
-from demo import GIT_PORT, MAIN, show
+from demo import GIT_PORT, MAIN, PROJECT, show
 from demo_change import MART, MODEL, QUERY, TREE, change
 from refresh_api.preview_report import DIFFERS
 from support.eventually import NotYet
@@ -23,27 +21,11 @@ from support.git_in_cluster import clone
 from support.git_server import GitError, git
 from support.installation import ROOT, SAMPLES, Installation
 from support.kubectl import KubectlError
-from support.laptop import runner, say
+from support.laptop import say
+from support.preview_role import PreviewRole, allow_previews
 
 BRANCH: Final = "round-days"
-ROLE: Final = "apercu"
-SECRET: Final = "warehouse-preview"
-
-
-def allow_previews(installation: Installation) -> None:
-    """Create a role that may only read and create schemas, its Secret, and `spec.preview` of the refresh."""
-    password = secrets.token_urlsafe()
-    exists = "1" in installation.psql(f"select 1 from pg_roles where rolname = '{ROLE}'", "-At")
-    installation.psql(f"{'alter' if exists else 'create'} role {ROLE} login password '{password}'")
-    command = runner("grants", str(SAMPLES / "main.yaml"), "--project", str(ROOT / "dbt_project"), "--preview", ROLE)
-    command += ["--role", "dbt", "--database", "dwh"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise KubectlError(f"refresh-runner grants: {done.stdout}{done.stderr}")
-    installation.psql(done.stdout)
-    installation.create_secret(SECRET, {"host": "warehouse", "port": "5432", "dbname": "dwh", "user": ROLE, "password": password})
-    wanted = {"spec": {"preview": {"warehouse": {"secretRef": {"name": SECRET}}}}}
-    installation.kubectl("patch", "dashboardrefresh", MAIN, "--type=merge", f"--patch={json.dumps(wanted)}")
+ROLE: Final = PreviewRole("apercu", "warehouse-preview", "dwh", "dbt")
 
 
 def push_branch(cloned: Clone) -> str:
@@ -65,7 +47,7 @@ def main() -> int:
         raise ClusterError("the demo does not run", "make demo")
     installation = Installation.in_cluster(cluster)
     say(f"a role for previews, its Secret, and spec.preview of {MAIN}")
-    allow_previews(installation)
+    allow_previews(installation, MAIN, ROLE, SAMPLES / "main.yaml", PROJECT)
     cloned = clone(installation, cluster, TREE, GIT_PORT)
     message = push_branch(cloned)
     show(f"git -C {TREE.relative_to(ROOT)} push", f"pushed to the branch {BRANCH}: {message}")

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-
 import pytest
 
 from support.eventually import eventually
-from support.git_in_cluster import deploy_git_server
 from support.kubectl import KubectlError
-from support.velos_in_cluster import MART, NAME, REPOSITORY, SECRET, deploy_velos, query, refresh
+from support.velos_in_cluster import MART, REPOSITORY, SECRET, query
 
 RIDES = f"select sum(nb_trajets), sum(centimes) from {MART}"
 LOGGED = "select count(*) from dbt_refresh_log where run_id = '{}'"
-
-
-@pytest.fixture(scope="module")
-def velos(installation, cluster) -> Iterator[str]:
-    """The second project's refresh, beside `main` of the first one. It has not run."""
-    deploy_git_server(installation)
-    assert deploy_velos(installation, cluster)
-    manifest = refresh()
-    manifest["spec"]["schedule"] = "0 0 1 1 *"
-    installation.kubectl.apply(json.dumps(manifest))
-    yield NAME
-    installation.kubectl.attempt("delete", "dashboardrefresh", NAME, "--cascade=foreground", "--wait=true")
-    installation.kubectl("delete", "secret", SECRET)
-    installation.psql(f"drop database {NAME} with (force)")
-    installation.psql(f"drop role {NAME}")
 
 
 def test_a_second_project_runs_in_a_warehouse_of_its_own(installation, velos):

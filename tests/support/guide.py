@@ -10,15 +10,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 KINDS = {
-    "console": {"cluster", "run", "checked", "refused", "gone", "transcript"},
+    "console": {"cluster", "run", "checked", "refused", "gone", "transcript", "laptop", "differs"},
     "yaml": {"refresh", "spec", "values", "preview", "objects", "pipeline"},
     "sql": {""},
-    "text": {""},
+    "text": {"", "report"},
 }
 """Kinds of blocks by language, and how tests use them.
 
 `cluster`: run on an API server with the operator; `refused`: the same, and each answers no; `gone`: the same, after all other pages.
-`run`: run on this machine. `transcript`: written by
+`run`: run on this machine. `laptop`: run in the order of the page, on this machine with a cluster; `differs`: the same, and the last
+command reports a difference, whose lines are those of the `report` that follows. `transcript`: written by
 `make transcript`. `checked`: not run, but its options and targets are looked up. `spec`: a part of a refresh's spec;
 `preview`: a RefreshPreview; `objects`: objects of Kubernetes that a test applies; `pipeline`: a job of a forge, which is only parsed.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
 
@@ -10,8 +11,12 @@ import pytest
 import yaml
 
 from cluster.seam import Cluster, cluster_of
-from support.git_in_cluster import ALLOWED
+from support.git_in_cluster import ALLOWED, deploy_git_server
 from support.installation import SAMPLES, Installation
+from support.velos_in_cluster import NAME as VELOS
+from support.velos_in_cluster import SECRET as VELOS_SECRET
+from support.velos_in_cluster import deploy_velos
+from support.velos_in_cluster import refresh as velos_refresh
 
 AS_OF = "2026-06-30"
 ROWS = 2000
@@ -50,6 +55,21 @@ def installation(cluster: Cluster) -> Iterator[Installation]:
     if cluster.kind == "existing":  # other clusters are removed as a whole
         installation.uninstall_operator()
         kubectl("delete", "namespace", namespace, "--wait=true", timeout=120)
+
+
+@pytest.fixture(scope="module")
+def velos(installation: Installation, cluster: Cluster) -> Iterator[str]:
+    """The second project's refresh, beside `main` of the first one. It has not run."""
+    deploy_git_server(installation)
+    deploy_velos(installation, cluster)
+    manifest = velos_refresh()
+    manifest["spec"]["schedule"] = "0 0 1 1 *"
+    installation.kubectl.apply(json.dumps(manifest))
+    yield VELOS
+    installation.kubectl.attempt("delete", "dashboardrefresh", VELOS, "--cascade=foreground", "--wait=true")
+    installation.kubectl("delete", "secret", VELOS_SECRET)
+    installation.psql(f"drop database {VELOS} with (force)")
+    installation.psql(f"drop role {VELOS}")
 
 
 def sample_manifest(which: str, name: str, **spec: object) -> str:
