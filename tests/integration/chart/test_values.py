@@ -164,7 +164,7 @@ def test_a_wrong_value_is_refused_where_it_stands(run_helm, values, says):
     assert "nil pointer" not in done.stderr
 
 
-NULLABLE = {"global", "notifications", "admissionPolicy"}
+NULLABLE = {"global", "notifications", "admissionPolicy", "dependencies"}
 SECTIONS = sorted(set(yaml.safe_load((CHART / "values.yaml").read_text())) - NULLABLE)
 LEAVES = ["watch.namespaces", "watch.resync", "networkPolicy.runnerPorts", "networkPolicy.pageFrom", "page.warehouse", "operator.image.tag"]
 

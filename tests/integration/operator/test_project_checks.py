@@ -100,7 +100,9 @@ def test_a_new_commit_starts_one_run(operator: OperatorHarness) -> None:
     operator.wait_for(lambda: first not in [job["metadata"]["name"] for job in operator.jobs("velos")], 20, "velos")
     end_run(operator, "velos", other, B)
     reasons = [reason for reason, _ in operator.events("velos")]
-    assert (reasons.count("ProjectChanged"), reasons.count("ProjectCheckFailed")) == (2, 0)
+    # the operator may have been killed before it posted the first event
+    assert reasons.count("ProjectChanged") in {1, 2}
+    assert "ProjectCheckFailed" not in reasons
 
 
 def test_a_failed_check_is_said(operator: OperatorHarness) -> None:
