@@ -160,10 +160,10 @@ class Reuser:
         """Return whether the results of all these nodes, by ID, depend on nothing that later runs do not compare."""
         return self._proven.issuperset(nodes)
 
-    @property
-    def observed(self) -> Snapshot:
-        """What the run has built, reused or read, as it was then. A relation that others have changed since differs from it."""
-        known = self._contents.now if self._known else {}
+    def observed(self, relations: Collection[Relation]) -> Snapshot:
+        """Return what relations contained when the run built, reused or read them. What others have changed since differs from it."""
+        names = {str(relation) for relation in relations}
+        known = {name: result for name, result in self._contents.now.items() if name in names} if self._known else {}
         return Snapshot(
             tables={name: result.state for name, result in known.items() if result.state},
             digests={name: result.content for name, result in known.items() if not result.state},
@@ -248,28 +248,24 @@ class Reuser:
         if candidate.kind is CandidateKind.OTHER and candidate.built_as:
             self._before[candidate.id] = self._contents.before_update(candidate.built_as, str(candidate.relation))
         known = self._stored.get(_name(candidate))
-        if known is None or known.recipe != recipe or not known.shape or known.shape != self._shape(candidate, known.inputs):
+        inputs, shape = self._observed_inputs(candidate, known.inputs) if known and known.recipe == recipe else ({}, "")
+        if known is None or not shape or shape != known.shape:
             known = self._examined(candidate)
-        contents = self._contents
-        of = contents.columns_of if candidate.kind is CandidateKind.VIEW else contents.of
-        inputs = {name: of(name) for name in known.inputs}
+            inputs, shape = self._observed_inputs(candidate, known.inputs)
         unsafe = known.examined or self._unpublished(known.through_views)
         if unknown := next((name for name, content in inputs.items() if not content), None):
-            unsafe = unsafe or contents.unknown.get(unknown, f"{unknown} cannot be observed")
-        return Result(
-            recipe=recipe,
-            unsafe=unsafe,
-            examined=known.examined,
-            shape=self._shape(candidate, inputs),
-            inputs=inputs,
-            through_views=known.through_views,
-        )
+            unsafe = unsafe or self._contents.unknown.get(unknown, f"{unknown} cannot be observed")
+        return Result(recipe=recipe, unsafe=unsafe, examined=known.examined, shape=shape, inputs=inputs, through_views=known.through_views)
 
-    def _shape(self, candidate: Candidate, names: Collection[str]) -> str:
-        """Return what the examination of a statement depends on, besides the statement and the server; empty if it is unknown."""
+    def _observed_inputs(self, candidate: Candidate, names: Collection[str]) -> tuple[dict[str, str], str]:
+        """Return what a node's inputs contain, and what the examination of its statement depends on, besides the statement and the server.
+
+        The latter is a digest, empty if it is unknown.
+        """
         if candidate.kind is CandidateKind.VIEW:
-            return digest(repr([(name, self._contents.columns_of(name)) for name in sorted(names)]))
-        return self._contents.shape_of(names)
+            columns = {name: self._contents.columns_of(name) for name in names}
+            return columns, digest(repr(sorted(columns.items())))
+        return {name: self._contents.of(name) for name in names}, self._contents.shape_of(names)
 
     def _examined(self, candidate: Candidate) -> Result:
         """Return what a statement reads, as inputs without contents, and what makes it unsafe."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from contextlib import closing
 
 import psycopg
 
-from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.data_version import RunSnapshots, Snapshot, parse_snapshots
+from refresh_runner.postgres.data_version import RunSnapshots, parse_snapshots
 from refresh_runner.postgres.table_state import UnknownError
 from refresh_runner.reuse.environment import NotReusableError
 from refresh_runner.reuse.reuser import Reuser
@@ -64,20 +62,11 @@ def record_outputs(context: AttemptContext) -> None:
     try:
         with closing(context.services.warehouse.new_connection("look")) as connection:
             tracked, limit, reuser = context.resolved.tracked, context.time_left() / 4, context.reuser
-            made, change = observe_outputs(connection, tracked, limit, _only(reuser.observed, tracked.outputs) if reuser else None)
+            made, change = observe_outputs(connection, tracked, limit, reuser.observed(tracked.outputs) if reuser else None)
             proof = reuser.surroundings(connection, tracked.outputs) if reuser and not change and _is_proven(context, reuser) else ""
         context.services.run_log.record_outputs(made, context.marts.live_version(), proof)
     except (UnknownError, NotReusableError, psycopg.Error) as error:
         log.info("cannot record what was built for later runs: %s", error)
-
-
-def _only(snapshot: Snapshot, relations: Iterable[Relation]) -> Snapshot:
-    """Return the part of a snapshot about these relations."""
-    names = {str(relation) for relation in relations}
-    return Snapshot(
-        tables={name: state for name, state in snapshot.tables.items() if name in names},
-        digests={name: digest for name, digest in snapshot.digests.items() if name in names},
-    )
 
 
 def _is_proven(context: AttemptContext, reuser: Reuser) -> bool:
