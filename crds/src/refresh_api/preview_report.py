@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from refresh_api.model import Model
-from refresh_api.status import clip
+from refresh_api.redaction import Redactor
 
 _MAX_MARTS: Final = 64
 MAX_COLUMNS: Final = 40
@@ -199,16 +199,18 @@ class PreviewReport(Model):
         sampled = sum(mart.sample is not None for mart in self.marts)
         return "; ".join(parts) or ("no mart differs" + (f" ({sampled} of {len(self.marts)} compared by a sample)" if sampled else ""))
 
-    @property
-    def in_a_status(self) -> "PreviewReport":
-        """The report in the limits of a status: without what exceeds them, which `truncated` says."""
+    def in_a_status(self, redact: Redactor) -> "PreviewReport":
+        """Return the report in the limits of a status: without what exceeds them, which `truncated` says.
+
+        Each text is redacted before it is clipped: half a secret is no longer recognised.
+        """
         bounded = self.model_copy(
             update={
-                "marts": [_bounded_mart(mart) for mart in self.marts[:_MAX_MARTS]],
-                "models": [each.model_copy(update={"name": clip(each.name, _NAME_LENGTH)}) for each in self.models[:_MAX_NAMES]],
-                "problems": [_bounded_test(test) for test in self.problems[:_MAX_NOTES]],
-                "removed": [clip(name, _NAME_LENGTH) for name in self.removed[:_MAX_NAMES]],
-                "left_out": [clip(note, _NOTE_LENGTH) for note in self.left_out[:_MAX_NOTES]],
+                "marts": [_bounded_mart(mart, redact) for mart in self.marts[:_MAX_MARTS]],
+                "models": [each.model_copy(update={"name": redact.clipped(each.name, _NAME_LENGTH)}) for each in self.models[:_MAX_NAMES]],
+                "problems": [_bounded_test(test, redact) for test in self.problems[:_MAX_NOTES]],
+                "removed": [redact.clipped(name, _NAME_LENGTH) for name in self.removed[:_MAX_NAMES]],
+                "left_out": [redact.clipped(note, _NOTE_LENGTH) for note in self.left_out[:_MAX_NOTES]],
             }
         )
         while len(bounded.model_dump_json(by_alias=True)) > _MAX_BYTES:
@@ -220,24 +222,27 @@ class PreviewReport(Model):
         return bounded.model_copy(update={"truncated": self.truncated or bounded != self})
 
 
-def _bounded_mart(mart: MartReport) -> MartReport:
+def _bounded_mart(mart: MartReport, redact: Redactor) -> MartReport:
     kept = _with_columns(mart, MAX_COLUMNS)
     columns = [
         each.model_copy(
-            update={side: figures and _without_long_values(figures) for side, figures in (("before", each.before), ("after", each.after))}
+            update={
+                side: figures and _without_long_values(figures, redact)
+                for side, figures in (("before", each.before), ("after", each.after))
+            }
         )
         for each in kept.columns
     ]
     return kept.model_copy(update={"columns": columns})
 
 
-def _without_long_values(figures: ColumnFigures) -> ColumnFigures:
-    values = {name: value and clip(value, _NAME_LENGTH) for name, value in figures if isinstance(value, str)}
+def _without_long_values(figures: ColumnFigures, redact: Redactor) -> ColumnFigures:
+    values = {name: value and redact.clipped(value, _NAME_LENGTH) for name, value in figures if isinstance(value, str)}
     return figures.model_copy(update=values)
 
 
-def _bounded_test(test: ProblemReport) -> ProblemReport:
-    return test.model_copy(update={"name": clip(test.name, _NAME_LENGTH), "message": clip(test.message, _NOTE_LENGTH)})
+def _bounded_test(test: ProblemReport, redact: Redactor) -> ProblemReport:
+    return test.model_copy(update={"name": redact.clipped(test.name, _NAME_LENGTH), "message": redact.clipped(test.message, _NOTE_LENGTH)})
 
 
 def _with_columns(mart: MartReport, count: int) -> MartReport:

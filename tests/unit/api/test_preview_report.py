@@ -14,6 +14,7 @@ from refresh_api.preview_report import (
     SampleReport,
 )
 from refresh_api.preview_text import markdown, text
+from refresh_api.redaction import Redactor
 
 
 def figures(kind: str = "integer", **values: str) -> ColumnFigures:
@@ -98,13 +99,13 @@ def test_what_was_compared_by_a_sample_says_so(changes: dict[str, Any], kinds: l
     assert text(found).splitlines()[:2] == [f"marts.a: {line}", f"  {of_sample}"]
     assert markdown(found).splitlines()[:2] == [f"### marts.a: {line}", f"- {of_sample}"]
     assert found.model_dump(mode="json", by_alias=True)["marts"][0]["sample"] == {"oneIn": 10, "rowsBefore": 101, "rowsAfter": 99}
-    assert found.in_a_status == found
+    assert found.in_a_status(Redactor()) == found
 
 
 def test_a_report_that_fits_is_complete_in_a_status():
     """The control of the next test."""
     found = report(*(mart(f"marts.m{n}", 5) for n in range(10)))
-    assert found.in_a_status == found
+    assert found.in_a_status(Redactor()) == found
 
 
 def test_a_status_has_limited_room():
@@ -122,14 +123,28 @@ def test_a_status_has_limited_room():
         problems=[ProblemReport(name=f"t{n}", failed=True, message=long) for n in range(200)],
         left_out=[long] * 200,
     )
-    bounded = found.in_a_status
+    bounded = found.in_a_status(Redactor())
     assert bounded.truncated
     assert len(bounded.model_dump_json(by_alias=True).encode()) < 400_000
     assert (len(bounded.marts), len(bounded.problems), len(bounded.left_out)) == (64, 50, 50)
     assert all(mart.more_columns + len(mart.columns) == 40 for mart in bounded.marts)
     assert "the report is not complete" in text(bounded)
-    first = report(wide).in_a_status.marts[0]
+    first = report(wide).in_a_status(Redactor()).marts[0]
     assert (first.columns[0].name, len(first.columns), first.more_columns) == ("typed", 40, 461)
+
+
+def test_a_report_is_redacted_before_it_is_clipped():
+    """Clipped first, the beginning of the secret would stand in the status. The control is a redactor that does not know it."""
+    secret = "hunter2-with-a-long-tail"
+    found = report(
+        mart(columns=[ColumnReport(name="c", before=figures(least="x" * 250 + secret), after=figures())]),
+        problems=[ProblemReport(name="n" * 250 + secret, failed=True, message="m" * 490 + secret)],
+        left_out=["hook: " + "h" * 485 + secret],
+        removed=["r" * 250 + secret],
+    )
+    redacted = found.in_a_status(Redactor([secret])).model_dump_json()
+    assert "hun" not in redacted
+    assert found.in_a_status(Redactor()).model_dump_json().count("hun") == 5
 
 
 def test_values_mean_nothing_in_a_merge_request():

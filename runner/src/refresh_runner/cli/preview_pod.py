@@ -91,7 +91,7 @@ class _Preview:
             if writer:
                 writer.update(self.status)
 
-        code = self._previewed(secrets, report)
+        code = self._previewed(secrets, redact, report)
         reason = self.status.conditions[0].reason if self.status.conditions else ""
         message = redact.clipped(self.status.message or "", 1000)
         state = self.status.state or PreviewState.FAILED
@@ -100,7 +100,7 @@ class _Preview:
             writer.finish(_STATUS_TIMEOUT)
         return code
 
-    def _previewed(self, secrets: SecretFolder, report: Callable[..., None]) -> int:
+    def _previewed(self, secrets: SecretFolder, redact: Redactor, report: Callable[..., None]) -> int:
         environment = self.environment
 
         def failed(reason: str, message: str) -> int:
@@ -141,7 +141,7 @@ class _Preview:
             # its message may quote a secret, so only the log has it, which is redacted
             _log.error("internal error of the runner: %s", type(error).__name__, exc_info=True)
             return failed(Reason.RUNNER_ERROR, f"internal error of the runner: {type(error).__name__}")
-        self._report(report_of(found, texts=False), report)
+        self._report(report_of(found, texts=False), redact, report)
         return ExitCode.OK
 
     def _projects(self) -> tuple[Projects, str]:
@@ -156,8 +156,8 @@ class _Preview:
         (new, revision), (base, _) = found[self.folders.new], found[self.folders.base]
         return Projects(new, base), revision
 
-    def _report(self, found: PreviewReport, report: Callable[..., None]) -> None:
-        bounded, now = found.in_a_status, self.environment.clock.now()
+    def _report(self, found: PreviewReport, redact: Redactor, report: Callable[..., None]) -> None:
+        bounded, now = found.in_a_status(redact), self.environment.clock.now()
         unexpected = [kind for kind in found.differences if kind not in self.request.allow]
         state = PreviewState.DIFFERS if found.differences else PreviewState.SAME
         _log.info("%s: %s", state, found.summary)
