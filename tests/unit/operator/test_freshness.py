@@ -44,7 +44,8 @@ def test_data_becomes_stale_by_time_alone_with_one_event():
     repeated = decision_for(build_snapshot(build_refresh(later.status, freshness=OBJECTIVE)), NOW + timedelta(minutes=11))
     assert (repeated.events, repeated.notifications) == ((), ())
     (notice,) = later.notifications
-    assert (notice.when, notice.run, waiting.notifications) == (NotifyWhen.STALE, None, ())
+    (stale,) = [each for each in later.status.conditions if each.type == "DataFresh"]
+    assert (notice.when, notice.about, waiting.notifications) == (NotifyWhen.STALE, stale, ())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from refresh_api.reasons import EventReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import ConditionStatus
+from refresh_api.status import Condition, ConditionStatus
 from refresh_notify import NotifiedRun, Rules, notify, secrets_needed
 from refresh_operator.reconcile.observe import Observer
 from refresh_operator.runs.notices import Notice
@@ -55,16 +55,15 @@ async def notify_people(observer: Observer, refresh: Refresh, spec: RefreshSpec,
 def _about(notice: Notice) -> NotifiedRun:
     """Return what a notice is about, without the refresh."""
     empty = NotifiedRun(refresh="", namespace="", title="", run=None, reason="", message="")
-    if run := notice.run:
-        return replace(
-            empty,
-            run=run.id,
-            reason=run.reason.value,
-            message=run.message or "",
-            attempts=run.attempts,
-            marts=run.marts,
-            revision=run.revision,
-        )
-    if condition := notice.freshness:
-        return replace(empty, reason=condition.reason, message=condition.message, is_over=condition.status is ConditionStatus.TRUE)
-    return empty
+    about = notice.about
+    if isinstance(about, Condition):
+        return replace(empty, reason=about.reason, message=about.message, is_over=about.status is ConditionStatus.TRUE)
+    return replace(
+        empty,
+        run=about.id,
+        reason=about.reason.value,
+        message=about.message or "",
+        attempts=about.attempts,
+        marts=about.marts,
+        revision=about.revision,
+    )

@@ -19,12 +19,11 @@ _WHEN: Final = {Outcome.FAILED: NotifyWhen.FAILED, Outcome.WARNED: NotifyWhen.WA
 class Notice:
     """A run, or stale data, to notify people of."""
 
-    run: FinishedRun | None
+    about: FinishedRun | Condition
+    """The run, or the condition that says since when the data are stale, or fresh again."""
     when: NotifyWhen
     failing_since: datetime | None = None
     """When the first of the failed runs ended, if this one is a recovery."""
-    freshness: Condition | None = None
-    """The condition that says since when the data are stale, or fresh again."""
 
 
 def failing_since(before: datetime | None, run: FinishedRun) -> datetime | None:
@@ -54,4 +53,4 @@ def notices(since: datetime | None, ended: tuple[EndedRun, ...], now: datetime) 
 def freshness_notices(change: Condition | None) -> Iterator[Notice]:
     """Yield what to notify people of if the data have become stale, or fresh again: if the condition DataFresh has changed to `change`."""
     if change:
-        yield Notice(None, NotifyWhen.STALE, freshness=change)
+        yield Notice(change, NotifyWhen.STALE)
