@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -220,6 +220,48 @@ def test_where_it_can_not_be_shown_all_is_built(stands: RunnerHarness) -> None:
         ran = scheduled(stands)
         assert reason(ran) is Reason.SUCCEEDED
         assert "cannot tell whether anything has changed: src.lignes is not a plain table" in ran.messages
+
+
+@pytest.fixture
+def few_digits(stands: RunnerHarness) -> Iterator[None]:
+    """Sessions write numbers with one digit unless they ask for more."""
+    setting = "do $$ begin execute format('alter database %I {} extra_float_digits{}', current_database()); end $$"
+    stands.database.run(setting.format("set", " = -14"))
+    yield
+    stands.database.run(setting.format("reset", ""))
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_no_output_format_of_the_session_hides_a_change(stands: RunnerHarness) -> None:
+    """Rows are compared by their text, and with fewer digits two numbers have the same one. The control: a run without a change."""
+    stands.database.run("""
+        alter table dwh_staging.stg_autres add column mesure double precision;
+        update dwh_staging.stg_autres set mesure = 0.1
+    """)
+    assert stands.database.rows("select 0.125::float8::text") == [("0.1",)]
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+    stands.database.run("update dwh_staging.stg_autres set mesure = 0.1000001")
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("triplet", Reason.SUCCEEDED), ("humeur", Reason.NOTHING_CHANGED), ("positif", Reason.NOTHING_CHANGED)],
+)
+def test_a_type_of_which_two_values_may_have_one_text_is_not_compared_by_it(stands: RunnerHarness, kind: str, expected: Reason) -> None:
+    """A composite type, whose fields may be of any type. The labels of an enum differ, as do the values of a domain."""
+    stands.database.run(f"""
+        create type dwh_staging.triplet as (a integer, b integer);
+        create type dwh_staging.humeur as enum ('bonne', 'mauvaise');
+        create domain dwh_staging.positif as integer check (value > 0);
+        alter table dwh_staging.stg_autres add column autre dwh_staging.{kind}
+    """)
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+    ran = scheduled(stands)
+    assert reason(ran) is expected
+    unknown = "dwh_staging.stg_autres has a column of a type that does not come with PostgreSQL"
+    assert (unknown in ran.output) == (expected is Reason.SUCCEEDED)
 
 
 def test_what_a_source_that_is_a_view_reads_is_followed(stands: RunnerHarness) -> None:

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.data_version import TableState
+from refresh_runner.postgres.row_digest import row_digest
 from refresh_runner.postgres.table_state import (
     PLAIN_TABLE,
     VIEW,
@@ -37,14 +38,6 @@ _DIGESTED_ROWS: Final = 250_000
 """Tables with more rows get no digest: it takes a second for a million rows."""
 _DIGESTED_STAGED_ROWS: Final = 1_000_000
 """The same for marts in staging relations: with fewer rows, their rows are merged into the live table, which takes much longer."""
-_DIGEST_SETTINGS: Final = {
-    # Different values of a type must have different texts, which are the same in all sessions.
-    "extra_float_digits": "1",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "postgres",
-    "bytea_output": "hex",
-    "timezone": "UTC",
-}
 
 
 class Connections:
@@ -261,17 +254,6 @@ def _written_once(connection: psycopg.Connection, place: Relation, state: TableS
     return state.row_count == rows and first == last
 
 
-def row_digest(connection: psycopg.Connection, relation: Relation, found: Identity) -> str:
-    """Return a digest of all rows of a table, in any order, and its columns; empty if it has types that do not come with PostgreSQL."""
-    row = connection.execute(_HAS_OWN_TYPES, [found.oid]).fetchone()
-    if row is None or row[0]:
-        return ""
-    for setting, value in _DIGEST_SETTINGS.items():
-        connection.execute("select set_config(%s, %s, true)", [setting, value])
-    query = sql.SQL("select count(*), sum(hashtextextended(r::text, 0)) from {} as r").format(relation.sql)
-    return digest(repr((found.columns, connection.execute(query).fetchone())))
-
-
 def attributes(connection: psycopg.Connection, found: Identity) -> str:
     """Return a digest of what belongs to a relation besides its rows and columns."""
     row = connection.execute(_ATTRIBUTES, {"oid": found.oid}).fetchone()
@@ -291,10 +273,6 @@ def _relation(name: str) -> Relation:
     return Relation(*name.split(".", 1))
 
 
-_HAS_OWN_TYPES: Final[LiteralString] = """
-    select bool_or(t.oid >= 16384) from pg_attribute join pg_type t on t.oid = atttypid
-    where attrelid = %s and attnum > 0 and not attisdropped"""
-"""Two values of a type that does not come with PostgreSQL may have the same text."""
 _ATTRIBUTES: Final[LiteralString] = r"""
     select md5(concat_ws(chr(10),
         (select concat_ws(' ', relowner, relacl::text, reloptions::text, relpersistence, reltablespace, relam)

@@ -12,10 +12,10 @@ from datetime import timedelta
 from hashlib import sha256
 
 import psycopg
-from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.data_version import Snapshot, TrackedRelations
+from refresh_runner.postgres.row_digest import row_digest
 from refresh_runner.postgres.table_state import (
     PLAIN_TABLE,
     VIEW,
@@ -94,24 +94,23 @@ class _Observer:
             return
         found = identify(self._connection, relation)
         if found.kind == VIEW:
-            self._record_digest(name, repr(view_definition(self._connection, found)))
+            self._record_digest(name, sha256(repr(view_definition(self._connection, found)).encode()).hexdigest())
             for read in read_by_view(self._connection, found) if self._is_read else ():
                 self.observe(read)
         elif found.kind != PLAIN_TABLE:
             raise UnknownError(f"{relation} is not a plain table with all rows visible")
         elif relation in self._models:
-            self._record_digest(name, repr((found.columns, self._rows(relation))))
+            digest = row_digest(self._connection, relation, found)
+            if not digest:
+                raise UnknownError(f"{relation} has a column of a type that does not come with PostgreSQL")
+            self._record_digest(name, digest)
         else:
             previous = self._before.tables.get(name) if self._before else None
             state, change = table_state(self._connection, relation, found, self._moment, previous, with_counter=self._is_read)
             self.snapshot.tables[name] = state
             self._change = self._change or change
 
-    def _rows(self, relation: Relation) -> tuple[object, ...]:
-        query = sql.SQL("select count(*), sum(hashtextextended(r::text, 0)), sum(hashtextextended(r::text, 1)) from {} as r")
-        return self._connection.execute(query.format(relation.sql)).fetchone() or ()
-
-    def _record_digest(self, name: str, of: str) -> None:
-        digest = self.snapshot.digests[name] = sha256(of.encode()).hexdigest()
+    def _record_digest(self, name: str, digest: str) -> None:
+        self.snapshot.digests[name] = digest
         if self._before and not self._change and self._before.digests.get(name, digest) != digest:
             self._change = f"{name} has changed"
