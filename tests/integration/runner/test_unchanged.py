@@ -235,13 +235,13 @@ def few_digits(stands: RunnerHarness) -> Iterator[None]:
 def test_no_output_format_of_the_session_hides_a_change(stands: RunnerHarness) -> None:
     """Rows are compared by their text, and with fewer digits two numbers have the same one. The control: a run without a change."""
     stands.database.run("""
-        alter table dwh_staging.stg_autres add column mesure double precision;
-        update dwh_staging.stg_autres set mesure = 0.1
+        alter table dwh_staging.stg_autres add column surface double precision;
+        update dwh_staging.stg_autres set surface = 0.1
     """)
     assert stands.database.rows("select 0.125::float8::text") == [("0.1",)]
     assert reason(scheduled(stands)) is Reason.SUCCEEDED
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
-    stands.database.run("update dwh_staging.stg_autres set mesure = 0.1000001")
+    stands.database.run("update dwh_staging.stg_autres set surface = 0.1000001")
     assert reason(scheduled(stands)) is Reason.SUCCEEDED
 
 
