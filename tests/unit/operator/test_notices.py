@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from refresh_api.names import RUN_MODE
-from refresh_api.status import OperatorStatus
+from refresh_api.status import FinishedRun, OperatorStatus
 from support.snapshots import NOW, build_job, build_refresh, build_run_status, build_snapshot, decision_for
 
 SINCE = NOW - timedelta(hours=6)
@@ -14,7 +14,7 @@ FAILED: dict[str, Any] = {"outcome": "Failed", "reason": "LayerFailed", "notific
 
 
 def told(decision) -> list[tuple[str, str]]:
-    return [(each.run.id, each.when.value) for each in decision.notifications]
+    return [(each.about.id, each.when.value) for each in decision.notifications if isinstance(each.about, FinishedRun)]
 
 
 def after(status: OperatorStatus, run: str, mode: str | None = None, minutes: float = -5, **changes: Any) -> Any:

@@ -365,7 +365,7 @@ def test_a_run_without_heartbeats_fails():
     (run,) = decision.status.history
     assert (run.outcome, run.reason) == ("Failed", "RunnerLost")
     assert "3/6 marts" in run.message
-    assert (decision.delete_jobs, [each.run.id for each in decision.notifications]) == (("r1",), ["r1"])
+    assert (decision.delete_jobs, [notice.about for notice in decision.notifications]) == (("r1",), [run])
 
 
 @pytest.mark.parametrize(
