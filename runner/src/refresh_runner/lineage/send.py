@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,6 +13,7 @@ from pydantic import JsonValue
 from refresh_api.lineage import TIMEOUT, Lineage
 from refresh_api.status import Run, StepState
 from refresh_notify.calls import Caller, CallError, proxy_for
+from refresh_runner.core.after_run import NotDoneError, do_within
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import header_value
 from refresh_runner.lineage.events import DescribedRun
@@ -24,12 +23,6 @@ from refresh_runner.postgres.columns import columns_of
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.run.services import Services
-
-_log = logging.getLogger(__name__)
-
-
-class NotSentError(Exception):
-    """The events were not all sent; the text says why, and quotes neither a secret nor an answer."""
 
 
 class Describer:
@@ -51,29 +44,18 @@ class Describer:
 
     def send(self) -> None:
         """Send the events, within TIMEOUT; none if another attempt follows. The run has released the warehouse."""
-        if self._run is None or self._run.outcome is None:
+        run, lineage = self._run, self._plan.run_request.spec.lineage
+        if run is None or run.outcome is None or lineage is None:
             return
-        worker = threading.Thread(target=self._work, args=[self._run], name="lineage", daemon=True)
-        worker.start()
-        # Reading the columns has no deadline of its own.
-        worker.join(TIMEOUT + 1)
-        if worker.is_alive():
-            _log.warning("lineage: not all events were sent within %.0f s", TIMEOUT)
+        if not do_within("lineage", TIMEOUT, lambda: self._send(lineage, run)):
             self._warehouse.abort()
 
-    def _work(self, run: Run) -> None:
+    def _send(self, lineage: Lineage, run: Run) -> str:
         try:
-            lineage = self._plan.run_request.spec.lineage
-            if lineage:
-                authorization, problem = header_value(self._services.secrets, lineage.authorization_secret_ref)
-                if problem:
-                    raise NotSentError(f"not sent: {problem}")
-                _log.info("lineage: %s events sent", send(lineage, authorization, self._described(run)))
-        except NotSentError as error:
-            _log.warning("lineage: %s", error)
-        except Exception as error:
-            # its text may quote anything
-            _log.warning("lineage: internal error: %s", type(error).__name__, exc_info=True)
+            authorization, problem = header_value(self._services.secrets, lineage.authorization_secret_ref)
+            if problem:
+                raise NotDoneError(f"not sent: {problem}")
+            return f"{send(lineage, authorization, self._described(run))} events sent"
         finally:
             self._warehouse.close()
 
@@ -109,7 +91,7 @@ class Describer:
 
 
 def send(lineage: Lineage, authorization: str | None, run: DescribedRun) -> int:
-    """Send the events one after the other; return their number. Raise NotSentError at the first that the server does not accept."""
+    """Send the events one after the other; return their number. Raise NotDoneError at the first that the server does not accept."""
     ends = time.monotonic() + TIMEOUT
     headers = {"Authorization": authorization} if authorization else {}
     events = list(run.events())
@@ -120,12 +102,12 @@ def send(lineage: Lineage, authorization: str | None, run: DescribedRun) -> int:
             for event in events:
                 status = _call(caller, lineage.url, event, ends)
                 if not 200 <= status < 300:
-                    raise NotSentError(f"the server answered {status}; {sent} of {len(events)} events were sent")
+                    raise NotDoneError(f"the server answered {status}; {sent} of {len(events)} events were sent")
                 sent += 1
     except TimeoutError:
-        raise NotSentError(f"no answer within {TIMEOUT:.0f} s; {sent} of {len(events)} events were sent") from None
+        raise NotDoneError(f"no answer within {TIMEOUT:.0f} s; {sent} of {len(events)} events were sent") from None
     except CallError as error:
-        raise NotSentError(f"the server cannot be reached: {error}; {sent} of {len(events)} events were sent") from None
+        raise NotDoneError(f"the server cannot be reached: {error}; {sent} of {len(events)} events were sent") from None
     return sent
 
 
