@@ -132,6 +132,17 @@ FULL_SPEC: Json = {
         {"webhook": {"secretRef": {"name": "hook"}, "format": "CloudEvents", "body": {"text": "$subject", "deep": [1, None, {"a": True}]}}},
     ],
     "lineage": {"url": "https://lineage.example.org/api/v1/lineage", "authorizationSecretRef": {"name": "lineage", "key": "token"}},
+    "artifacts": {
+        "store": {
+            "s3": {
+                "endpoint": "https://s3.eu-west-3.amazonaws.com",
+                "bucket": "refreshes",
+                "prefix": "team/prod",
+                "region": "eu-west-3",
+                "secretRef": {"name": "bucket"},
+            }
+        }
+    },
     "freshness": {"maxStaleness": "4h"},
     "history": {"retentionDays": 30},
     "timeout": "15m",

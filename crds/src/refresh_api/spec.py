@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from refresh_api import preview_settings
+from refresh_api.artifacts import Artifacts
 from refresh_api.channels import ChannelSecret
 from refresh_api.cron_line import CronLine
 from refresh_api.fields import Identifier, Image, Moment, NamespaceName, ObjectName, TimeZone, Title, map_list
@@ -194,6 +195,9 @@ class RefreshSpec(SpecModel):
     lineage: Lineage | None = Field(
         default=None, description="Server that receives OpenLineage events about the runs. Defaults to no events."
     )
+    artifacts: Artifacts | None = Field(
+        default=None, description="Where the files of runs are kept beside the warehouse. Defaults to nowhere else."
+    )
     freshness: Freshness | None = Field(default=None, description="Maximum age of the data. Defaults to no limit.")
     history: History = Field(default=History(), description="How long the run log keeps past runs.")
     timeout: Duration = Field(default="15m", description="Maximum duration of one attempt (one pod). Defaults to 15m.")
@@ -219,7 +223,7 @@ class RefreshSpec(SpecModel):
         """The Secrets that a run reads, by name, with the keys that it reads; None for all keys."""
         keys: dict[str, set[str] | None] = {self.warehouse.secret_ref.name: None}
         keys |= {secret.name: None for secret in self._channel_secrets if secret.reads_all_keys}
-        keys |= {name: None for name in [self.project_secret] if name}
+        keys |= {name: None for name in [self.project_secret, self.store_secret] if name}
         for name, key in self.single_keys:
             known = keys.get(name, set())
             keys[name] = None if known is None else known | {key}
@@ -235,6 +239,11 @@ class RefreshSpec(SpecModel):
         """Name of the Secret with the credentials of the project's repository. Only the container that fetches the project reads it."""
         reference = self.project.origin.secret_ref if self.project else None
         return reference.name if reference else None
+
+    @property
+    def store_secret(self) -> str | None:
+        """Name of the Secret with the credentials of the store of files."""
+        return self.artifacts.store.s3.secret_ref.name if self.artifacts else None
 
     @property
     def single_keys(self) -> list[tuple[str, str]]:
@@ -258,7 +267,12 @@ class RefreshSpec(SpecModel):
     def _previews_apart(self) -> Self:
         if self.preview:
             called = [each.authorization_secret_ref if each else None for each in (self.cache, self.lineage)]
-            names = [self.warehouse.secret_ref.name, self.project_secret, *(each.name if each else None for each in called)]
+            names = [
+                self.warehouse.secret_ref.name,
+                self.project_secret,
+                *(each.name if each else None for each in called),
+                self.store_secret,
+            ]
             preview_settings.check(self.preview, bool(self.project and self.project.git), *names)
         return self
 

@@ -167,17 +167,27 @@ class Caller:
         self._cutoff.close()
         self._client.close()
 
-    def call(self, method: str, url: str, within: float, *, content: object = None, keep: int = 0, to_end: bool = True) -> Answer:
+    def call(
+        self,
+        method: str,
+        url: str,
+        within: float,
+        *,
+        content: object = None,
+        headers: Mapping[str, str] | None = None,
+        keep: int = 0,
+        to_end: bool = True,
+    ) -> Answer:
         """Return the answer, with the first `keep` bytes of its body; CallError if the call fails, TimeoutError if it takes too long.
 
-        `content` is sent as JSON, bytes as they are.
+        `content` is sent as JSON, bytes as they are. `headers` are those of this request alone.
         """
         answered: httpx.Response | None = None
         body = b""
         try:
             raw, to_write = (content, None) if isinstance(content, bytes) else (None, content)
             request = self._client.build_request(
-                method, url, content=raw, json=to_write, timeout=within, extensions={"trace": self._cutoff.trace}
+                method, url, content=raw, json=to_write, headers=headers, timeout=within, extensions={"trace": self._cutoff.trace}
             )
             with self._cutoff.after(within):
                 answered = self._client.send(request, stream=True)

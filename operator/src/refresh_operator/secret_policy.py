@@ -53,6 +53,8 @@ def secret_uses(spec: RefreshSpec) -> dict[str, str]:
     for field, part in (("cache", spec.cache), ("lineage", spec.lineage)):
         if part and part.authorization_secret_ref:
             found.setdefault(part.authorization_secret_ref.name, f"spec.{field}.authorizationSecretRef")
+    if spec.store_secret:
+        found.setdefault(spec.store_secret, "spec.artifacts.store.s3.secretRef")
     for number, each in enumerate(spec.notifications):
         secret = each.channel.secret
         found.setdefault(secret.name, f"spec.notifications[{number}].{secret.field}")

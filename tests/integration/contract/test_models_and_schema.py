@@ -98,6 +98,11 @@ def fetched(url: str = "https://git.example.org/data/velos.git", **git: Any) -> 
     return {"project": {"git": {"url": url, **git}}}
 
 
+def stored(**bucket: Any) -> dict[str, Any]:
+    """Return a spec whose files go to a bucket."""
+    return {"artifacts": {"store": {"s3": {"endpoint": "https://s3", "bucket": "bucket", "secretRef": {"name": "b"}, **bucket}}}}
+
+
 def previewed(secret: str = "p", **fields: Any) -> dict[str, Any]:
     """Return a spec with previews, by the Secret of this name."""
     return {**fetched(secretRef={"name": "g"}), "preview": {"warehouse": {"secretRef": {"name": secret}}}, **fields}
@@ -323,6 +328,17 @@ REFUSED = {
         previewed("l", lineage={"url": "http://m:5000", "authorizationSecretRef": {"name": "l", "key": "token"}}),
         "name another Secret than lineage.authorizationSecretRef",
     ),
+    "previews with the bucket's Secret": (previewed("b", **stored()), "name another Secret than artifacts.store.s3.secretRef"),
+    **{
+        f"a store at {endpoint}": (stored(endpoint=endpoint), "write the address of a server")
+        for endpoint in ("s3.example.org", "https://s3.example.org/path", "https://me:word@s3.example.org", "ftp://s3", "https://s3?a=b")
+    },
+    **{f"a bucket like {name}": (stored(bucket=name), "write the name of a bucket") for name in ("B", "ab", "a/b", "-a-")},
+    **{f"a prefix like {name}": (stored(prefix=name), "write names of letters") for name in ("/a", "a/", "a//b", "../b", "é", "a b")},
+    "a region in capitals": (stored(region="EU"), "write the name of a region"),
+    "a bucket without credentials": (stored(secretRef=None), "secretRef"),
+    "a store that is nowhere": ({"artifacts": {"store": {}}}, "s3"),
+    "files without a store": ({"artifacts": {}}, "store"),
     "lineage to a file": ({"lineage": {"url": "file:///etc/passwd"}}, "write an address"),
     "lineage to nowhere": ({"lineage": {}}, "url"),
     "no previews at a time": (previewed(preview={"warehouse": {"secretRef": {"name": "p"}}, "maxConcurrent": 0}), "maxConcurrent"),

@@ -74,6 +74,8 @@ def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: R
             "retries": 0,
             "cache": None,
             "notifications": [],
+            "lineage": None,
+            "artifacts": None,
             "depends_on": [],
             "preview": None,
         }

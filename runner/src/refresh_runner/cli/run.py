@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 from refresh_api.names import (
@@ -20,10 +20,11 @@ from refresh_api.names import (
 )
 from refresh_api.run_request import ExitCode
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import ProjectStatus, Reason
+from refresh_api.status import Outcome, ProjectStatus, Reason
 from refresh_notify import Rules
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer
 from refresh_runner.cli.project_option import project_of
+from refresh_runner.core.compression import unpacked
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, redactor
 from refresh_runner.dbt import documents
@@ -138,6 +139,7 @@ def _run(context: RunContext, environment: Environment) -> int:
     plan = context.plan
     secrets, unreadable = context.secrets()
     redact = redactor(plan.run_request.spec, secrets, environment.variables, environment.account / "token")
+    services: Services | None = None
     with ExitStack() as stack:
         reporter = RunReporter(_reporter_config(context, environment, redact, secrets), stack)
         progress = RunProgress(plan, environment.clock, [reporter.update], redact, context.source.status)
@@ -161,7 +163,25 @@ def _run(context: RunContext, environment: Environment) -> int:
                 stack.callback(describer.send)
             report = run(plan, services, progress, reporter.enable_status)
         reporter.finish(report, progress)
+        kept = plan.run_request.spec.artifacts
+        if kept and report.outcome is not Outcome.SKIPPED:
+            # here, so that runs without it do not import it
+            from refresh_runner.object_store.upload import upload
+
+            upload(plan, kept, reporter.secrets, lambda: _files(reporter, services))
     return report.exit_code
+
+
+def _files(reporter: RunReporter, services: Services | None) -> Iterator[Artifact]:
+    """Yield the files to keep beside the warehouse; without a warehouse only the log."""
+    if services is None:
+        yield _log_of(reporter)
+        return
+    yield from services.artifacts()
+    if (manifest := services.dbt.manifest()) is not None:
+        yield Artifact(artifacts.MANIFEST, "application/json", documents.manifest_text(manifest, reporter.redact))
+    if services.docs.is_file():
+        yield Artifact(artifacts.DOCS, "text/html", unpacked(services.docs.read_bytes()))
 
 
 def _without_warehouse(plan: Plan, error: Exception, reporter: RunReporter, progress: RunProgress) -> Report:
@@ -192,13 +212,15 @@ def _services(context: RunContext, environment: Environment, access: ConnectionI
         jitter=environment.jitter,
         secrets=reporter.secrets,
         redact=redact,
-        artifacts=partial(_artifacts, dbt, reporter),
+        # created once, so that the files in the warehouse and in a bucket are the same
+        artifacts=cache(lambda: tuple(_artifacts(dbt, reporter))),
+        docs=fingerprint.docs,
     )
 
 
 def _artifacts(dbt: Dbt, reporter: RunReporter) -> Iterator[Artifact]:
     """Yield the files to store with the run. Only log an error if one cannot be created."""
-    yield Artifact(artifacts.LOG, "text/plain", reporter.tail.text())
+    yield _log_of(reporter)
     try:
         text = documents.results_text(dbt.run_results(), reporter.redact)
     except Exception:
@@ -206,6 +228,10 @@ def _artifacts(dbt: Dbt, reporter: RunReporter) -> Iterator[Artifact]:
         return
     if text:
         yield Artifact(artifacts.RESULTS, "application/json", text)
+
+
+def _log_of(reporter: RunReporter) -> Artifact:
+    return Artifact(artifacts.LOG, "text/plain", reporter.tail.text())
 
 
 def _reporter_config(context: RunContext, environment: Environment, redact: Redactor, secrets: dict[str, dict[str, str]]) -> ReporterConfig:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LONGEST: Final = 8 * 1024 * 1024
 """Maximum bytes of a file before compression. Longer results are stored without their SQL, or not at all."""
 _WORDS: Final = frozenset({"status", "unique_id", "name", "thread_id", "dbt_schema_version", "dbt_version", "adapter_unique_id"})
-"""Fields of run_results.json with dbt's own words or names, which are not redacted."""
+"""Fields of run_results.json and manifest.json with dbt's own words or names, which are not redacted."""
 _HASH: Final = 20
 
 
@@ -37,6 +37,11 @@ def results_text(results: Mapping[str, object] | None, redact: Redactor) -> str 
     if len(text) <= _LONGEST:
         text = json.dumps(redact.inside(json.loads(text), _WORDS))
     return text if len(text) <= _LONGEST else None
+
+
+def manifest_text(manifest: Mapping[str, object], redact: Redactor) -> str:
+    """Return the redacted text of manifest.json."""
+    return json.dumps(redact.inside(json.loads(json.dumps(manifest, default=str)), _WORDS))
 
 
 def project_id(files: ProjectFiles) -> str:

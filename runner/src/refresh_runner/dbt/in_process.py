@@ -242,6 +242,11 @@ class InProcessEngine:
         ).to_dict(omit_none=False)
         return whole
 
+    def manifest_content(self) -> Mapping[str, object]:
+        """Return the content of manifest.json, as dbt would write it now."""
+        content: Mapping[str, object] = self.manifest.writable_manifest().to_dict(omit_none=False)
+        return content
+
     def as_live(self) -> AbstractContextManager[None]:
         """Point all models to their live relations inside the block, also those that were built in staging schemas."""
         return self._staging.as_live()

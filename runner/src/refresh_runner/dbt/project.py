@@ -37,6 +37,8 @@ class Dbt:
         self._on_line = on_line
         self._engine = InProcessEngine(project, workdir, access, settings, application_name, on_line)
         self._graph: ProjectGraph | None = None
+        # What is read after a run, on threads that time limits, is read by one thread at a time.
+        self._reading = threading.Lock()
 
     @staticmethod
     def preload() -> threading.Thread:
@@ -176,9 +178,16 @@ class Dbt:
 
         if (results := self.run_results()) is None:
             return ProjectLineage()
-        with self._engine.as_live():
+        with self._reading, self._engine.as_live():
             nodes = tuple(built_nodes(self.graph, results, self._engine.staged))
             return ProjectLineage(nodes, tuple(assertions(self.graph, results)))
+
+    def manifest(self) -> Mapping[str, object] | None:
+        """Return the content of manifest.json, with live names and what was compiled in this run; None if the project was not parsed."""
+        if self._graph is None:
+            return None
+        with self._reading, self._engine.as_live():
+            return self._engine.manifest_content()
 
     def shutdown(self) -> None:
         """Close all connections, whatever they wait for. Called from another thread than the one that waits."""

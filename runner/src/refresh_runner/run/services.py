@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from refresh_runner.core.clock import Clock
@@ -52,6 +53,8 @@ class Services:
     """Why the run ends as Warned even if all steps succeed."""
     artifacts: Callable[[], Iterable[Artifact]] = tuple
     """Creates, at the end of the run, the files to store with it."""
+    docs: Path = Path("/nowhere")
+    """Path of the project's docs, if they were generated."""
 
     def time_left(self, plan: Plan) -> timedelta:
         """Return what is left of the attempt's time, at least 0."""

@@ -1,4 +1,4 @@
-"""The files that a run stores in the warehouse."""
+"""The files of a run, which it stores in the warehouse, and in a bucket if its refresh has one."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,6 +6,8 @@ from typing import Final
 RESULTS: Final = "run_results.json"
 LOG: Final = "run.log"
 FAILED_ROWS: Final = "failing_rows.json"
+MANIFEST: Final = "manifest.json"
+DOCS: Final = "docs.html"
 
 
 @dataclass(frozen=True)
