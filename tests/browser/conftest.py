@@ -22,6 +22,7 @@ from support.run_log import RunLogFiller, create_run_log_tables, fill_run_log
 SHOWN = "sigeti"
 EMPTY = "vide"
 HARM = "harm"
+LONG = "long"
 HOSTILE = "<script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\"></style>\u202egnp.exe"
 LOG = "\n".join(
     f'{{"time":"2026-03-03T11:47:{2 * number:02d}.120Z","level":"{level}","message":"{message}"}}'
@@ -46,11 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pages(
     contract: Kubectl, api: ApiServer, helm: Path, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], PageProcess]]:
-    """Return the page of a namespace: SHOWN, EMPTY or HARM."""
+    """Return the page of a namespace: SHOWN, EMPTY, HARM or LONG."""
     home = tmp_path_factory.mktemp("pages")
     now = datetime.now(UTC).replace(microsecond=0)
     accounts = {}
-    for namespace in (SHOWN, EMPTY, HARM):
+    for namespace in (SHOWN, EMPTY, HARM, LONG):
         api.create("", "namespaces", {"metadata": {"name": namespace}})
         accounts[namespace] = grant_page_permissions(contract.within(namespace), api, helm, home / namespace)
     fill_shown(api, postgres, now)

@@ -19,6 +19,7 @@ from cluster.ports import free_port
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
+from support.previews import PREVIEWS, preview_body
 from support.processes import with_this_process
 from support.snapshots import ROOT
 
@@ -108,3 +109,11 @@ def write_refresh(api: ApiServer, item: Json) -> None:
     api.apply_status(namespace, name, {**head, "status": share}, "refresh-operator")
     if "run" in item["status"]:
         api.apply_status(namespace, name, {**head, "status": {"run": item["status"]["run"]}}, "refresh-runner")
+
+
+def write_preview(api: ApiServer, namespace: str, name: str, refresh: str, status: Json) -> None:
+    """Create a preview of the branch fix with its status, as a user and a runner would write it."""
+    body = preview_body(name, refresh)
+    api.create(namespace, PREVIEWS, body)
+    body["metadata"]["namespace"] = namespace
+    api.apply_status(namespace, name, {**body, "status": status}, "refresh-runner", PREVIEWS)
