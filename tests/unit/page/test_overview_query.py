@@ -44,6 +44,11 @@ def shown(address=""):
         ("", "d b e a c"),
         ("q=PARIS/", "a c"),
         ("q=velos", "b e"),
+        ("q=MOBIL", "b"),
+        ("q=team", "e"),
+        ("q=finance warehouse.git", "a c"),
+        ("q= finance  paris/c ", "c"),
+        ("q=finance velos", ""),
         ("state=stale", "d"),
         ("state=attention", "b"),
         ("state=no-data", "e"),
@@ -54,7 +59,10 @@ def shown(address=""):
     ],
 )
 def test_search_and_state_narrow_what_is_shown(address, names):
-    """The counts are those of all that the search finds, so that no filter makes a stale refresh disappear from the headline."""
+    """The counts are those of all that the search finds, so that no filter makes a stale refresh disappear from the headline.
+
+    Each word of a search must match, in any order. Labels are searched by their values: `team` is the key of a label of most refreshes.
+    """
     found = shown(address)
     assert " ".join(each.name for each in found.refreshes) == names
     assert found.counts.bad == (0 if "q=" in address else 1)

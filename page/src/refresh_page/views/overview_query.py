@@ -78,8 +78,10 @@ class OverviewQuery:
         return "?" + urlencode({name: value for name, value in values.items() if value})
 
     def finds(self, refresh: Refresh) -> bool:
-        """Return whether the search is a part of the namespace, name, title or project of a refresh."""
-        return self.search.lower() in f"{refresh.ref.namespace}/{refresh.ref.name} {refresh.title} {refresh.project}".lower()
+        """Return whether each word of the search is a part of the namespace and name, title, project or a label's value of a refresh."""
+        texts = (f"{refresh.ref.namespace}/{refresh.ref.name}", refresh.title, refresh.project, *refresh.labels.values())
+        searched = "\n".join(texts).lower()
+        return all(word in searched for word in self.search.lower().split())
 
     def group_of(self, refresh: Refresh) -> str:
         """Return the name of the group of a refresh; empty for a refresh without a project of its own, or without the label."""
