@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from refresh_examples.embedded import EmbeddedPostgres
 from support.apiserver import ApiServer
 from support.browser import Browser
 from support.kubectl import Kubectl
+from support.laptop import ROOT
 from support.page import PageProcess, grant_page_permissions, mount_secret, run_page, write_refresh
 from support.page_refreshes import MARTS, build_history, build_refresh, build_run_status, kube_time
 from support.run_log import RunLogFiller, create_run_log_tables, fill_run_log
@@ -114,6 +116,19 @@ def driver() -> Iterator[webdriver.Chrome]:
     found.set_page_load_timeout(60)
     yield found
     found.quit()
+
+
+@pytest.fixture(scope="session")
+def files() -> Path:
+    """The folder of the built front end of the dashboards."""
+    subprocess.run([str(ROOT / "scripts/dashboards")], check=True, timeout=280)
+    return ROOT / ".state/dashboards"
+
+
+@pytest.fixture(scope="session")
+def axe(files: Path) -> str:  # noqa: ARG001 - built with the same packages
+    """The source of axe-core, which finds what keeps people with disabilities from using a page."""
+    return (ROOT / "examples/dashboards/node_modules/axe-core/axe.min.js").read_text()
 
 
 @pytest.fixture

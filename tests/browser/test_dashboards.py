@@ -60,13 +60,6 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def files():
-    """The directory of the built front end."""
-    subprocess.run([str(ROOT / "scripts/dashboards")], check=True, timeout=280)
-    return ROOT / ".state/dashboards"
-
-
-@pytest.fixture(scope="module")
 def shop(postgres, tmp_path_factory) -> Shop:
     """The example, in which one zone has a hostile name and both refreshes have run once."""
     made = Shop(create_database(postgres, "vitrine_vue"), free_port(), tmp_path_factory.mktemp("shop"))

@@ -120,8 +120,8 @@ def _with_long_steps(run):
 
 @pytest.mark.parametrize("languages", ["en-GB,en", "fr-FR,fr"])
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
-def test_long_names_make_no_page_wider_than_the_screen(browser, path, languages):
-    """Not on a phone, and not on a desktop. What is wider scrolls in a box of its own, which the keyboard reaches."""
+def test_long_names_make_no_page_wider_than_the_screen(browser, axe, path, languages):
+    """Not on a phone, and not on a desktop. What is wider scrolls in a box of its own, which the keyboard reaches, as axe checks."""
     browser.speak(languages)
     browser.open(LONG, path)
     browser.script("for (const each of document.querySelectorAll('details')) each.open = true")
@@ -129,6 +129,7 @@ def test_long_names_make_no_page_wider_than_the_screen(browser, path, languages)
     for size in (PHONE, DESKTOP):
         browser.resize(*size)
         assert browser.script(WIDER) == []
+        assert browser.violations(axe) == []
     assert browser.complaints() == []
 
 

@@ -1,7 +1,7 @@
 """The page in a real browser."""
 
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -159,6 +159,23 @@ def test_a_screen_reader_finds_its_way(browser, path):
     assert browser.script(UNNAMED) == []
     levels = browser.script("return [...document.querySelectorAll('h1,h2,h3')].map(e => +e.tagName[1])")
     assert all(second - first <= 1 for first, second in pairwise(levels))
+
+
+@pytest.mark.parametrize(("namespace", "path"), [(EMPTY, "/"), *((SHOWN, path) for path in ("/", GROUPED, PHASE2, FAILED, RUNNING, GOOD))])
+def test_axe_finds_nothing(browser, axe, namespace, path):
+    """On a phone and a desktop, in light and dark mode: contrast, names, landmarks, headings, what the keyboard cannot scroll."""
+    for size, scheme in product(((390, 844), (1280, 900)), ("light", "dark")):
+        browser.resize(*size)
+        browser.colours(scheme)
+        browser.open(namespace, path)
+        assert browser.violations(axe) == []
+
+
+def test_axe_finds_a_button_without_a_name(browser, axe):
+    """Otherwise the test above could not fail."""
+    browser.open(SHOWN)
+    browser.script("document.querySelector('#search button').textContent = ''")
+    assert browser.violations(axe)[0].startswith("button-name: ")
 
 
 def test_the_page_is_in_french_if_the_browser_prefers_it(browser):

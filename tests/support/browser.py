@@ -14,6 +14,12 @@ from selenium.webdriver.common.keys import Keys
 from support.eventually import eventually
 from support.page import PageProcess
 
+_RUN_AXE = """
+const done = arguments[arguments.length - 1];
+const said = (rule) => rule.nodes.map((node) => `${rule.id}: ${node.target}: ${node.failureSummary}`);
+axe.run(document, {resultTypes: ["violations"]}).then((found) => done(found.violations.flatMap(said)), (error) => done([String(error)]));
+"""
+
 
 @dataclass(frozen=True)
 class Browser:
@@ -60,6 +66,11 @@ class Browser:
     def script(self, text: str) -> Any:
         """Return the result of a script."""
         return self.driver.execute_script(text)
+
+    def violations(self, axe: str) -> list[str]:
+        """Return what axe-core finds wrong, details open; `axe` is its source."""
+        self.script("for (const each of document.querySelectorAll('details')) each.open = true")
+        return list(self.driver.execute_async_script(axe + _RUN_AXE))
 
     def tab(self) -> str:
         """Press Tab; return the text of the element that has the focus."""
