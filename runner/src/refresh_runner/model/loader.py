@@ -98,22 +98,26 @@ def document_of(path: Path) -> object:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise InvalidRunRequestError([FieldError("", f"{path} is longer than {_MAX_BYTES} bytes")])
-        documents = [document for document in _documents(content.decode()) if document is not None]
     except OSError as error:
         raise InvalidRunRequestError([FieldError("", f"cannot read {path}: {error.strerror}")]) from error
-    except _TooLargeError as error:
-        raise InvalidRunRequestError([FieldError("", f"{path}: {error}")]) from error
-    except InvalidRunRequestError:
-        raise
-    except (yaml.YAMLError, ValueError) as error:
-        raise InvalidRunRequestError(
-            [FieldError("", f"{path} is not valid YAML: {clip(' '.join(str(error).split()), _MAX_MESSAGE)}")]
-        ) from error
+    documents = documents_in(content, str(path))
     if len(documents) != 1:
         raise InvalidRunRequestError([FieldError("", f"{path} holds {len(documents)} documents; put one {KIND} in each file")])
     return documents[0]
+
+
+def documents_in(content: bytes, name: str) -> list[object]:
+    """Return the YAML documents of a file's content, without empty ones. Raise InvalidRunRequestError if it is too large or no YAML."""
+    if len(content) > _MAX_BYTES:
+        raise InvalidRunRequestError([FieldError("", f"{name} is longer than {_MAX_BYTES} bytes")])
+    try:
+        return [document for document in _documents(content.decode()) if document is not None]
+    except _TooLargeError as error:
+        raise InvalidRunRequestError([FieldError("", f"{name}: {error}")]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidRunRequestError(
+            [FieldError("", f"{name} is not valid YAML: {clip(' '.join(str(error).split()), _MAX_MESSAGE)}")]
+        ) from error
 
 
 def _documents(text: str) -> Iterator[object]:
