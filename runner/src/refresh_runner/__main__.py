@@ -52,6 +52,12 @@ def _main(args: argparse.Namespace) -> int:
         from refresh_runner.cli.deps import deps
 
         return deps(args.project or default_project(), lambda line: print(plain(line)))
+    if args.command == "import":
+        from refresh_runner.cli.importing import import_command
+        from refresh_runner.importers.description import Overrides
+
+        overrides = Overrides(args.only, args.name, args.schedule, args.secret, args.schema)
+        return import_command(args.source, args.files, overrides, args.output)
     if args.command == "parse":
         return _parse(args.project or default_project(), args.files, for_pod=args.run_request)
     with (cancellation := CancellationScope()).installed():

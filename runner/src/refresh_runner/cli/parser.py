@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     preview = _preview(commands)
     deps: argparse.ArgumentParser = commands.add_parser("deps", help="install the packages in package-lock.yml with dbt deps, or none")
     grants, artifacts, cleanup = _grants(commands), _artifacts(commands), _cleanup(commands)
+    _import(commands)
     fetch: argparse.ArgumentParser = commands.add_parser("fetch", help="fetch the dbt project of the pod's run request from its repository")
     poll: argparse.ArgumentParser = commands.add_parser(
         "poll", help="report the newest revision of the dbt project of the pod's run request"
@@ -164,3 +165,22 @@ def _cleanup(commands: _Commands) -> argparse.ArgumentParser:
     cleanup.add_argument("--namespace", default="default", help="its namespace; defaults to %(default)s")
     cleanup.add_argument("--yes", action="store_true", help="remove; without it, only print what would be removed")
     return cleanup
+
+
+def _import(commands: _Commands) -> None:
+    import_: argparse.ArgumentParser = commands.add_parser(
+        "import",
+        help="print a DashboardRefresh that does what a schedule of another tool does",
+        epilog="Reads the files as text, and runs nothing of them. What has no counterpart is a comment. Values that may be secret are not "
+        "copied. The printed refresh is suspended.",
+    )
+    import_.add_argument("source", choices=("cronjob", "dbt-platform", "dagctl-dbt"), help="what the schedule was made for")
+    import_.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the file with it; - for standard input")
+    import_.add_argument("--only", metavar="NAME", help="the CronJob, job, DAG or schedule to import, if the file has several")
+    import_.add_argument("--name", help="name of the refresh; defaults to that of the source")
+    import_.add_argument("--schedule", metavar="CRON", help="schedule of the refresh; defaults to that of the source")
+    import_.add_argument(
+        "--secret", metavar="NAME", default="warehouse", help="name of the Secret with the warehouse's connection; defaults to %(default)s"
+    )
+    import_.add_argument("--schema", help="spec.dbt.schema; defaults to that of the source, if it is there")
+    import_.add_argument("-o", "--output", type=Path, help="file to write; defaults to standard output")
