@@ -1,8 +1,10 @@
-"""The scheduled time of a run, from its name."""
+"""The scheduled time of a run, from its name, and how late the run may start."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+STARTING_DEADLINE: Final = timedelta(minutes=5)
+"""How late a run may start. Always set, because without it a CronJob stops for good after 100 missed runs."""
 _DIGITS: Final = 8
 """The CronJob controller ends a Job's name with the scheduled time in minutes since 1970, which has 8 digits until 2160."""
 

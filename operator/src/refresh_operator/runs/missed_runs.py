@@ -15,9 +15,9 @@ from pydantic import AwareDatetime
 
 from refresh_api import cron
 from refresh_api.names import GENERATION_ANNOTATION
-from refresh_api.scheduled_time import scheduled_time_of
+from refresh_api.scheduled_time import STARTING_DEADLINE, scheduled_time_of
 from refresh_api.status import MissedReason
-from refresh_operator.specs.cronjob import HISTORY_LIMIT, STARTING_DEADLINE
+from refresh_operator.specs.cronjob import HISTORY_LIMIT
 from refresh_operator.specs.diff import owned_by
 from refresh_operator.state.kube_types import KubeModel
 from refresh_operator.state.refresh import InvalidSpec

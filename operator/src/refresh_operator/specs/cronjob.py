@@ -3,12 +3,12 @@
 Defaults of the API server are written out, so that any other value in an object means that somebody has edited it.
 """
 
-from datetime import timedelta
 from typing import Final
 
 from refresh_api import cron
 from refresh_api.objects import Json
 from refresh_api.project import SourceRef
+from refresh_api.scheduled_time import STARTING_DEADLINE
 from refresh_api.spec import RefreshSpec
 from refresh_operator.names import cronjob_name
 from refresh_operator.settings import Settings
@@ -18,8 +18,6 @@ from refresh_operator.specs.pod import NO_SECRETS
 from refresh_operator.specs.rbac import rbac
 from refresh_operator.state.refresh import Refresh
 
-STARTING_DEADLINE: Final = timedelta(minutes=5)
-"""How late a run may start. Always set, because without it a CronJob stops for good after 100 missed runs."""
 HISTORY_LIMIT: Final = 5
 """Number of succeeded and of failed Jobs that the CronJob keeps."""
 
