@@ -25,6 +25,7 @@ PAGES = {
     "overview": "/",
     "group by project": "/?group=project",
     "group by label": "/?group=label:equipe",
+    "calendar": "/calendar",
     "refresh": f"/refreshes/{LONG}/{NAME}",
     "failed run": f"/refreshes/{LONG}/{NAME}/runs/{FAILED}",
     "running run": f"/refreshes/{LONG}/autre/runs/{RUNNING}",
@@ -52,7 +53,13 @@ def fill_long(api, postgres):
     """Create a refresh that failed and one that runs, and a preview, in the status and in the run log."""
     now = datetime.now(UTC).replace(microsecond=0)
     project = {"git": {"url": f"https://git.example.org/{'entrepots' * 20}.git", "path": "dossier" * 20, "ref": {"branch": WORD[:200]}}}
-    spec = {"displayName": WORD[:80], "project": project, "timeZone": "America/Argentina/ComodRivadavia"}
+    spec = {
+        "displayName": WORD[:80],
+        "schedule": "*/30 * * * *",
+        "warehouse": {"secretRef": {"name": WORD[:253]}},
+        "project": project,
+        "timeZone": "America/Argentina/ComodRivadavia",
+    }
     runs = [{**run, "revision": REVISION, "message": WORD} for run in build_history(NAME, now, "FWSK")]
     marts = [
         {

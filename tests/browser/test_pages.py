@@ -14,6 +14,7 @@ from support.page_refreshes import build_history_entry, build_refresh, build_run
 
 PHASE2 = "/refreshes/sigeti/phase2-dashboards-refresh"
 GROUPED = "/?group=namespace"
+CALENDAR = "/calendar"
 FAILED = f"{PHASE2}/runs/phase2-dashboards-refresh-29800000"
 RUNNING = "/refreshes/sigeti/main-pipeline/runs/main-pipeline-29800010"
 GOOD = "/refreshes/sigeti/emplois/runs/emplois-29800000"
@@ -60,6 +61,21 @@ def test_search_filter_and_groups_stay_in_the_address(browser):
     assert browser.text("h1") == "1 of 4 refreshes is stale"
     browser.driver.refresh()
     assert browser.script("return document.getElementById('state').value + document.getElementById('group').value") == "staleproject"
+
+
+def test_the_calendar_shows_what_overlaps_to_the_keyboard(browser):
+    """The four refreshes have one schedule and one warehouse. Enter opens the list of runs, which says what is drawn."""
+    browser.open(SHOWN)
+    browser.driver.find_element("link text", "Next 24 hours").send_keys(Keys.ENTER)
+    eventually(lambda: "coming runs overlap others" in browser.text("h1"), within=15)
+    assert browser.count(".calendar tbody tr") == 4
+    assert browser.count(".calendar path.warn") == 3
+    waiting = browser.driver.find_elements("css selector", ".calendar summary")[1]
+    waiting.send_keys(Keys.ENTER)
+    eventually(lambda: "waits for sigeti/" in browser.text(".calendar details[open] li"), within=5)
+    browser.speak("fr-FR,fr")
+    browser.open(SHOWN, CALENDAR)
+    assert "exécutions à venir en chevauchent d'autres" in browser.text("h1")
 
 
 def test_a_failing_run_says_what_failed_and_where_to_look(browser):
@@ -118,7 +134,7 @@ def test_hostile_names_and_messages_do_nothing(browser, path):
     assert "\u202e" not in browser.script("return document.documentElement.outerHTML")
 
 
-@pytest.mark.parametrize("path", ["/", GROUPED, PHASE2, FAILED, GOOD])
+@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED, GOOD])
 def test_a_phone_shows_all_of_it(browser, path):
     """Horizontal scrolling makes a page unusable on a phone."""
     browser.resize(390, 844)
@@ -128,7 +144,7 @@ def test_a_phone_shows_all_of_it(browser, path):
         browser.picture("page-phone")
 
 
-@pytest.mark.parametrize("path", ["/", GROUPED, PHASE2, FAILED])
+@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_enough_contrast_in_light_and_dark_mode(browser, scheme, path):
     """WCAG AA requires a contrast of 4.5 to 1."""
@@ -144,14 +160,14 @@ def test_the_keyboard_reaches_everything(browser):
     """The first stop skips to the content. Search and links follow in reading order, each with a visible outline."""
     browser.open(SHOWN)
     assert browser.tab() == "Skip to content"
-    stops = [(browser.tab(), browser.script("return document.activeElement.labels?.[0]?.textContent")) for _ in range(7)]
-    assert [label or text for text, label in stops[:6]] == ["Dashboards", "Search", "State", "Group by", "Show", "Phase 2"]
+    stops = [(browser.tab(), browser.script("return document.activeElement.labels?.[0]?.textContent")) for _ in range(8)]
+    assert [label or text for text, label in stops[:7]] == ["Dashboards", "Next 24 hours", "Search", "State", "Group by", "Show", "Phase 2"]
     assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser.driver.find_element("link text", "Phase 2").send_keys(Keys.ENTER)
     eventually(lambda: browser.text("h1") == "Phase 2", within=15)
 
 
-@pytest.mark.parametrize("path", ["/", GROUPED, PHASE2, FAILED])
+@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED])
 def test_a_screen_reader_finds_its_way(browser, path):
     """It needs landmarks, one h1, no skipped heading level, names of graphics, table headers and unique ids."""
     browser.open(SHOWN, path)
@@ -161,7 +177,9 @@ def test_a_screen_reader_finds_its_way(browser, path):
     assert all(second - first <= 1 for first, second in pairwise(levels))
 
 
-@pytest.mark.parametrize(("namespace", "path"), [(EMPTY, "/"), *((SHOWN, path) for path in ("/", GROUPED, PHASE2, FAILED, RUNNING, GOOD))])
+@pytest.mark.parametrize(
+    ("namespace", "path"), [(EMPTY, "/"), *((SHOWN, path) for path in ("/", GROUPED, CALENDAR, PHASE2, FAILED, RUNNING, GOOD))]
+)
 def test_axe_finds_nothing(browser, axe, namespace, path):
     """On a phone and a desktop, in light and dark mode: contrast, names, landmarks, headings, what the keyboard cannot scroll."""
     for size, scheme in product(((390, 844), (1280, 900)), ("light", "dark")):

@@ -1,7 +1,7 @@
 """The spec of a DashboardRefresh, with its defaults, limits and the descriptions that `kubectl explain` prints."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
@@ -46,6 +46,10 @@ class UnchangedPolicy(StrEnum):
     REUSE = "Reuse"
 
 
+DEFAULT_WAIT: Final = "5m"
+"""Default of `lock.waitTimeout`."""
+
+
 class LockPolicy(StrEnum):
     """What a run does while another run holds the warehouse lock."""
 
@@ -62,7 +66,9 @@ class Lock(SpecModel):
         description="What a run does while another run holds the warehouse lock. Wait: waits up to waitTimeout, then is skipped. "
         "Skip: is skipped. Fail: fails. Defaults to Wait.",
     )
-    wait_timeout: Duration = Field(default="5m", description="Maximum time that a run with policy Wait waits for the lock. Defaults to 5m.")
+    wait_timeout: Duration = Field(
+        default=DEFAULT_WAIT, description="Maximum time that a run with policy Wait waits for the lock. Defaults to 5m."
+    )
 
 
 class Dbt(SpecModel):

@@ -49,6 +49,28 @@ def test_changes_in_the_cluster_appear_within_seconds(ground, page):
     eventually(lambda: line(page, "live") is None, within=10)
 
 
+def test_the_calendar_has_the_schedules_and_locks_of_the_api_server(ground, page):
+    """Defaults of the spec come from the API server, and the calendar follows a change of a schedule."""
+
+    def write(name: str, schedule: str) -> None:
+        runs = [build_history_entry(f"{name}-1", ground.now, seconds=120)]
+        spec = {"schedule": schedule, "warehouse": {"secretRef": {"name": "calendar"}}}
+        write_refresh(ground.api, build_refresh(name, ground.now, runs, "pages", spec=spec))
+
+    def overlaps() -> dict[str, set[str | None]]:
+        # without the first runs: a run that is due within a minute may have nothing left to overlap
+        found = [each for each in page.json("/calendar.json")["warehouses"] if each["secret"] == "calendar"]
+        return {row["name"]: {run["overlap"] for run in row["runs"][1:]} for each in found for row in each["rows"]}
+
+    write("coming-a", "15 * * * *")
+    write("coming-b", "16 * * * *")
+    eventually(lambda: overlaps() == {"coming-a": {None}, "coming-b": {"Waits"}}, within=10)
+    ground.api.patch("pages", "dashboardrefreshes", "coming-b", {"spec": {"schedule": "18 */2 * * *"}})
+    eventually(lambda: overlaps() == {"coming-a": {None}, "coming-b": {None}}, within=10)
+    for name in ("coming-a", "coming-b"):
+        ground.api.delete("pages", "dashboardrefreshes", name)
+
+
 def test_refreshes_are_grouped_by_what_the_api_server_has(ground, page):
     """Projects and labels come from the watch: a refresh moves to another group as soon as its label or its repository changes."""
     moving = build_refresh("moving", ground.now, namespace="pages")

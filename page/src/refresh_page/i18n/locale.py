@@ -91,6 +91,11 @@ class Locale:
         there = in_zone(moment, ZoneInfo(zone))
         return f"{there:%Y-%m-%d %H:%M:%S} {there:%Z}"
 
+    def clock(self, moment: datetime, zone: str) -> str:
+        """Return the minute of a time in a time zone: `2026-03-03 12:30 UTC`."""
+        there = in_zone(moment, ZoneInfo(zone))
+        return f"{there:%Y-%m-%d %H:%M} {there:%Z}"
+
 
 def _filled(text: str, values: dict[str, object]) -> str:
     if any(isinstance(value, Markup) for value in values.values()):

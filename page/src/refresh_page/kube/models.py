@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from refresh_api.model import Model
 from refresh_api.objects import Json, readable, unreadable
+from refresh_api.spec import DEFAULT_WAIT, LockPolicy
 from refresh_api.status import RefreshStatus
 
 
@@ -24,6 +25,10 @@ class Ref:
 
     namespace: str
     name: str
+
+    def __str__(self) -> str:
+        """Return `namespace/name`, by which `H` in a schedule is resolved."""
+        return f"{self.namespace}/{self.name}"
 
 
 class FreshnessSpec(Lenient):
@@ -66,6 +71,25 @@ class ProjectSpec(Lenient):
     source_ref: SourceSpec | None = None
 
 
+class SecretView(Lenient):
+    """A Secret in the namespace of the refresh."""
+
+    name: str = ""
+
+
+class WarehouseSpec(Lenient):
+    """The warehouse in which dbt builds."""
+
+    secret_ref: SecretView = SecretView()
+
+
+class LockSpec(Lenient):
+    """What a run does while another run holds the warehouse lock."""
+
+    policy: str = LockPolicy.WAIT
+    wait_timeout: str = DEFAULT_WAIT
+
+
 class SpecView(Lenient):
     """The fields of the spec that the page shows."""
 
@@ -73,6 +97,8 @@ class SpecView(Lenient):
     schedule: str = ""
     time_zone: str = "Etc/UTC"
     suspend: bool = False
+    warehouse: WarehouseSpec = WarehouseSpec()
+    lock: LockSpec = LockSpec()
     freshness: FreshnessSpec | None = None
     validation: ValidationSpec | None = None
     image: str | None = None

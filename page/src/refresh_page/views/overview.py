@@ -116,7 +116,7 @@ def overview_of(
         by_group[row.group].append(row)
     urgency = {name: _urgency(_most_urgent(rows)) for name, rows in by_group.items()}
     rows = sorted(
-        (row for row in found if query.state is None or _is_in(row, query.state)),
+        (row for row in found if query.state is None or is_in_state(row, query.state)),
         # the group without a name is the last one of its urgency
         key=lambda row: (urgency[row.group], not row.group, row.group, _urgency(row.health.tone), row.title, row.namespace),
     )
@@ -132,7 +132,8 @@ def overview_of(
     )
 
 
-def _is_in(row: RefreshSummary, state: State) -> bool:
+def is_in_state(row: RefreshSummary, state: State) -> bool:
+    """Return whether a refresh is in a state."""
     if state is State.RUNNING:
         return row.running is not None
     if state is State.SUSPENDED:

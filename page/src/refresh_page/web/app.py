@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from refresh_page.views.overview_query import InvalidQueryError
 from refresh_page.web.handlers import Handlers
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -51,6 +52,8 @@ def application(handlers: Handlers, base_path: str = "", hosts: Collection[str] 
         "/": handlers.overview,
         "/index.json": handlers.overview,
         "/.json": handlers.overview,
+        "/calendar": handlers.calendar,
+        "/calendar.json": handlers.calendar,
         f"{refresh}.json": handlers.refresh,
         refresh: handlers.refresh,
         f"{refresh}{run}.json": handlers.run,
@@ -72,7 +75,7 @@ def application(handlers: Handlers, base_path: str = "", hosts: Collection[str] 
             Middleware(ConcurrencyLimit),
             Middleware(GZipMiddleware, minimum_size=2000, compresslevel=3),
         ],
-        exception_handlers={404: handlers.missing},
+        exception_handlers={404: handlers.missing, InvalidQueryError: handlers.refused},
     )
 
 

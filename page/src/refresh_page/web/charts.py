@@ -2,13 +2,43 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from statistics import median_high
 
 from refresh_page.i18n.locale import Locale
+from refresh_page.views.calendar import SPAN, CalendarRow, ComingRun, Overlap
 from refresh_page.views.refresh import MAX_POINTS, MartSeries, RefreshDetail, StepPoint, StepSeries
 from refresh_page.views.run_models import RunSummary
-from refresh_page.web.svg import BarPlot, LinePlot, Point, bar_plot, line_plot
+from refresh_page.web.svg import BarPlot, LinePlot, Point, bar_plot, line_plot, marks
 from refresh_page.web.tones import TONES
+
+
+@dataclass(frozen=True)
+class ComingMarks:
+    """The SVG paths of a row of the calendar."""
+
+    plain: str
+    """Runs that overlap no other."""
+    overlap: str
+    """Runs that overlap another one; they are higher, so that nobody depends on the colour."""
+    running: str
+    """What is left of the run in progress."""
+
+
+def coming_marks(row: CalendarRow, begin: datetime) -> ComingMarks:
+    """Return the marks of a row, each as long as its run usually takes. `begin` is the left edge."""
+    usual, span = row.usual_seconds or 0.0, SPAN.total_seconds()
+
+    def mark(run: ComingRun) -> tuple[float, float]:
+        length = usual if run.overlap in (None, Overlap.WAITS) else 0.0
+        return (run.start - begin).total_seconds() / span, length / span
+
+    left = usual - (begin - row.running_since).total_seconds() if row.running_since else 0.0
+    return ComingMarks(
+        marks((mark(run) for run in row.runs if run.overlap is None), 2, 8),
+        marks((mark(run) for run in row.runs if run.overlap), 0, 10),
+        marks([(0.0, max(0.0, left) / span)], 2, 8) if row.running_since else "",
+    )
 
 
 @dataclass(frozen=True)

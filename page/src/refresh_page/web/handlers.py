@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from pydantic_core import to_json
@@ -19,9 +20,10 @@ from refresh_page.kube.models import Ref, Refresh
 from refresh_page.kube.store import Store
 from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
+from refresh_page.views.calendar import Calendar, calendar_of
 from refresh_page.views.health import health_of
 from refresh_page.views.overview import Overview, overview_of
-from refresh_page.views.overview_query import InvalidQueryError, OverviewQuery
+from refresh_page.views.overview_query import GroupKind, OverviewQuery
 from refresh_page.views.preview import preview_view
 from refresh_page.views.refresh import detail_of
 from refresh_page.views.run import run_view
@@ -59,22 +61,20 @@ class Handlers:
     now: Callable[[], datetime]
     """Returns the current time, without microseconds."""
     overview_memo: Memo[Overview] = field(default_factory=Memo)
+    calendar_memo: Memo[Calendar] = field(default_factory=Memo)
     json_memo: Memo[bytes] = field(default_factory=Memo)
+    calendar_json_memo: Memo[bytes] = field(default_factory=Memo)
 
     async def overview(self, request: Request) -> Response:
         """Show all refreshes that match the search."""
         if _wants_events(request):
             return self.streams.open(self._overview_version)
-        try:
-            query = OverviewQuery.of(request.query_params)
-        except InvalidQueryError as error:
-            return _refused(request, str(error))
+        query = OverviewQuery.of(request.query_params)
         moment = self.store.version, self.now()
         shown = self.overview_memo.get(moment, query, lambda: self._overview(query))
         if _wants_json(request):
             return Response(self.json_memo.get(moment, query, lambda: to_json(shown, by_alias=True)), media_type="application/json")
-        last = max(1, -(-len(shown.refreshes) // PAGE_SIZE))
-        page = min(last, max(1, _number(request.query_params.get("page", "1"))))
+        page, last = _page(request, len(shown.refreshes))
         lines = shown.refreshes[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
         values = {
             "overview": shown,
@@ -86,6 +86,30 @@ class Handlers:
             "namespaces": {each.namespace for each in shown.refreshes},
         }
         return self._html(request, "overview.html", self._overview_version(), values)
+
+    async def calendar(self, request: Request) -> Response:
+        """Show the scheduled runs of the next 24 hours of all refreshes that match the search."""
+        if _wants_events(request):
+            return self.streams.open(self._overview_version)
+        query = replace(OverviewQuery.of(request.query_params), group=GroupKind.NONE, label="")
+        now = self.now().replace(second=0)
+        moment = self.store.version, now
+        shown = self.calendar_memo.get(moment, query, lambda: self._calendar(query, now))
+        if _wants_json(request):
+            return Response(
+                self.calendar_json_memo.get(moment, query, lambda: to_json(shown, by_alias=True)), media_type="application/json"
+            )
+        rows = [((each.namespace, each.secret), row) for each in shown.warehouses for row in each.rows]
+        page, last = _page(request, len(rows))
+        lines = groupby(rows[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], key=itemgetter(0))
+        values = {
+            "calendar": shown,
+            "sections": [(warehouse, [row for _, row in found]) for warehouse, found in lines],
+            "page": page,
+            "last": last,
+            "query": query,
+        }
+        return self._html(request, "calendar.html", self._overview_version(), values)
 
     async def refresh(self, request: Request) -> Response:
         """Show one refresh."""
@@ -167,6 +191,16 @@ class Handlers:
         """Respond to an unknown path."""
         return self._not_found(request)
 
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """Respond to an address with an unknown value."""
+        if _wants_json(request):
+            return Response(to_json({"error": str(error)}), 400, media_type="application/json")
+        return PlainTextResponse(str(error), 400)
+
+    def _calendar(self, query: OverviewQuery, now: datetime) -> Calendar:
+        unreachable = self.store.unreachable_since
+        return calendar_of(self.store.all(), self.store.is_synced, unreachable[0] if unreachable else None, now, query)
+
     def _overview(self, query: OverviewQuery) -> Overview:
         unreachable = self.store.unreachable_since
         return overview_of(self.store.all(), self.store.is_synced, unreachable[0] if unreachable else None, self.now(), query)
@@ -217,12 +251,6 @@ def _json(view: Model) -> Response:
     return Response(to_json(view, by_alias=True), media_type="application/json")
 
 
-def _refused(request: Request, why: str) -> Response:
-    if _wants_json(request):
-        return Response(to_json({"error": why}), 400, media_type="application/json")
-    return PlainTextResponse(why, 400)
-
-
 def _wants_json(request: Request) -> bool:
     if request.url.path.endswith(".json"):
         return True
@@ -232,6 +260,12 @@ def _wants_json(request: Request) -> bool:
 
 def _wants_events(request: Request) -> bool:
     return request.headers.get("accept", "").startswith("text/event-stream")
+
+
+def _page(request: Request, count: int) -> tuple[int, int]:
+    """Return the page that a request asks for, and the last one, with PAGE_SIZE of `count` refreshes on each."""
+    last = max(1, -(-count // PAGE_SIZE))
+    return min(last, max(1, _number(request.query_params.get("page", "1")))), last
 
 
 def _number(text: str) -> int:

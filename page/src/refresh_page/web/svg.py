@@ -5,7 +5,7 @@ bars, a line and a median need only a page of arithmetic.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,6 +90,21 @@ def line_plot(points: Sequence[Point], floor: float | None = None) -> LinePlot:
         dots.append(Bar(x, y, _round(step), 0.0, point))
         pen = "L"
     return LinePlot("".join(path), tuple(dots), low, high)
+
+
+ROW: Final = 1000.0
+"""Width of a row of a timeline, in the units of its picture."""
+_LEAST_MARK: Final = 4.0
+
+
+def marks(spans: Iterable[tuple[float, float]], top: float, bottom: float) -> str:
+    """Return one SVG path with a rectangle for each span, whose beginning and length are shares of a row; empty without spans."""
+    found = []
+    for begin, length in spans:
+        width = max(_LEAST_MARK, length * ROW)
+        left = min(begin * ROW, ROW - _LEAST_MARK)
+        found.append(f"M{_round(left):g} {top:g}h{_round(min(width, ROW - left)):g}V{bottom:g}h-{_round(min(width, ROW - left)):g}z")
+    return "".join(found)
 
 
 def text_width(text: str) -> int:

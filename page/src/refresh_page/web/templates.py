@@ -11,7 +11,7 @@ from refresh_api.plain import plain
 from refresh_api.project import short_revision
 from refresh_page.i18n.locale import Locale
 from refresh_page.views.issue_texts import issue_text
-from refresh_page.web.charts import Charts
+from refresh_page.web.charts import Charts, coming_marks
 from refresh_page.web.svg import text_width
 from refresh_page.web.tones import SIGNS, TONES
 
@@ -30,7 +30,14 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.globals.update(
-            signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code, english=_english, revision=_revision, text_width=text_width
+            signs=SIGNS,
+            tones=TONES,
+            issue_text=issue_text,
+            code=_code,
+            english=_english,
+            revision=_revision,
+            text_width=text_width,
+            coming_marks=coming_marks,
         )
 
     def render(self, template: str, locale: Locale, version: str, /, **values: object) -> str:
