@@ -37,6 +37,7 @@ def refresh(dbt: Dbt, database: Database, day: datetime = DAY) -> set[str]:
     return {fact for fact in FACTS if before[fact] != after[fact]}
 
 
+@pytest.mark.slow
 def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> None:
     """Lines of every kind, some from a transaction that began before the build and committed after it; then one is missed on purpose."""
     draw = Random(5)

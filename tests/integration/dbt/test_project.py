@@ -207,6 +207,7 @@ def test_neither_refresh_touches_what_the_other_builds(dbt: Dbt, spoilt: Databas
     drop_database(spoilt)
 
 
+@pytest.mark.slow
 def test_dashboards_may_read_the_marts_alone(tmp_path: Path, spoilt: Database) -> None:
     """A role that a run grants may read all marts, also after a rebuild, and neither facts nor staging."""
     role = "lecteurs"

@@ -106,6 +106,7 @@ def test_no_more_run_at_a_time_than_may(operator: OperatorHarness) -> None:
         operator.api.delete(operator.namespace, PREVIEWS, name)
 
 
+@pytest.mark.slow
 def test_metrics_count_previews_by_outcome(create_operator: Callable[..., OperatorHarness]) -> None:
     """And how long they took. One that ended before the operator started, and one of no refresh, are only in the gauge."""
     endpoint = f"http://127.0.0.1:{free_port()}/healthz"
@@ -176,6 +177,7 @@ def test_what_cannot_start_is_refused_with_words(operator: OperatorHarness) -> N
     assert names(operator, "jobs", "of-shared") == []
 
 
+@pytest.mark.slow
 def test_an_image_of_its_own_runs_where_it_is_allowed(create_operator: Callable[..., OperatorHarness]) -> None:
     """As that of a refresh, and in its words. The commits are fetched with the image of the refresh."""
     operator = create_operator(PROJECTS_ALLOWED_URLS=ALLOWED, RUNNER_ALLOWED_IMAGES="registry.example.org/team/*", RECHECK="1s")

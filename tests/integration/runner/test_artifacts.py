@@ -136,6 +136,7 @@ def odd(runner: RunnerHarness) -> Iterator[RunnerHarness]:
         path.unlink()
 
 
+@pytest.mark.slow
 def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test is queried separately, and the file can hold every value that PostgreSQL can write."""
     monkeypatch.setattr(tests, "_SAMPLE_TIMEOUT", timedelta(seconds=3 * SLOWNESS))

@@ -103,6 +103,7 @@ def test_an_artifact_is_fetched_and_run(case: Case):
     assert ran.code == 0, ran.output
 
 
+@pytest.mark.slow
 def test_revisions_of_each_kind(case: Case):
     """An OCIRepository names a tag and a digest, a Bucket a digest alone."""
     for revision in (f"latest@sha256:{'ab' * 32}", f"sha256:{'cd' * 32}"):
@@ -114,6 +115,7 @@ def test_revisions_of_each_kind(case: Case):
     case.fails("cannot read the revision '6.1.0' of its artifact")
 
 
+@pytest.mark.slow
 def test_a_later_attempt_takes_the_same_artifact_or_none(case: Case):
     """A newer artifact replaces the one of the first attempt. The next run takes it."""
     case.serve(A)
@@ -172,6 +174,7 @@ def test_paths_and_links_that_lead_out(case: Case, odd: tarfile.TarInfo, says: s
     case.fails(says)
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_none_or_too_large(case: Case, monkeypatch: pytest.MonkeyPatch):
     """A few kilobytes can unpack to gigabytes."""
     case.serve(content=b"<html>")

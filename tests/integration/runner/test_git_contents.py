@@ -111,6 +111,7 @@ def test_nothing_of_the_repository_is_executed(case: Case, tmp_path: Path):
     assert (folder / "models/note.yml").read_text() == "# $Format:%H$\n", "export-subst would have changed it"
 
 
+@pytest.mark.slow
 def test_a_full_disk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A file system of one megabyte. Another node may have more space, so another attempt follows."""
     small = tmp_path / "small"

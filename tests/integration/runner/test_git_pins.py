@@ -23,6 +23,7 @@ def test_a_later_attempt_takes_the_same_commit(case: Case):
     assert other.project.revision != same.project.revision
 
 
+@pytest.mark.slow
 def test_a_later_attempt_takes_the_same_version(case: Case):
     """Although a higher version was tagged in between, and the tag of the first attempt was deleted. The next run takes the new one."""
     case.repository.tag("v1.2.0")

@@ -57,6 +57,7 @@ def test_a_branch_or_tag_or_commit_that_is_not_there(case: Case):
     case.fails("commit aaaa", "does not exist", ref={"commit": "a" * 40})
 
 
+@pytest.mark.slow
 def test_the_highest_version_in_a_range_is_fetched(case: Case):
     """Whatever the order of the tags, and of their commits. An annotated tag is peeled to its commit."""
     commits = {}
@@ -120,6 +121,7 @@ def test_a_token_is_a_password_for_any_user(case: Case):
     assert case.fetch().project
 
 
+@pytest.mark.slow
 def test_a_bearer_token(case: Case):
     """It is sent in a header, but not to a server to which this one redirects."""
     case.server.bearer_token = PASSWORD

@@ -73,6 +73,7 @@ def test_a_role_with_these_rights_alone_can_do_everything(role: RunnerHarness, t
     assert grants(role, tmp_path, None) == (ExitCode.OK, [])
 
 
+@pytest.mark.slow
 def test_reuse_needs_temporary_views_and_a_table(role: RunnerHarness, tmp_path: Path):
     """With what is printed for unchangedPolicy: Reuse, nodes are reused. A refresh without it needs neither."""
     role.database.run("\n".join(grants(role, tmp_path, Grantee(ROLE, role.database.name))[1]))

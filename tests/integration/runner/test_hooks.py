@@ -99,6 +99,7 @@ def reads(runner: RunnerHarness, relation: str) -> object:
     return runner.database.rows(f"select has_table_privilege('lecteur_des_crochets', '{relation}', 'select')")[0][0]
 
 
+@pytest.mark.slow
 def test_hooks_run_once_with_what_dbt_build_would_tell_them(runner: RunnerHarness, tmp_path: Path):
     """With Swap, Direct and plain dbt, hooks write one row at start and end: of one invocation, with equal schemas and results."""
     told = {}
@@ -156,6 +157,7 @@ def test_an_on_run_start_that_fails_builds_nothing(runner: RunnerHarness):
     assert [row[0] for row in audit(runner)] == ["start", "end"]
 
 
+@pytest.mark.slow
 def test_where_nothing_was_published_the_marts_are_told_as_skipped(runner: RunnerHarness):
     """A failed test prevents publishing. on-run-end runs, but sees neither staging schemas nor new live marts."""
     assert runner.run().code == 0
@@ -180,6 +182,7 @@ def test_a_failed_layer_has_its_on_run_end(runner: RunnerHarness):
     assert "mart_a skipped" in results
 
 
+@pytest.mark.slow
 def test_a_skipped_run_has_no_hooks(runner: RunnerHarness):
     """If nothing has changed, no hook runs. A requested run of the same refresh runs them."""
     spec = runner.spec(unchangedPolicy="Skip")
@@ -193,6 +196,7 @@ def test_a_skipped_run_has_no_hooks(runner: RunnerHarness):
     assert [row[0] for row in audit(runner)] == ["start", "end"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["start", "end"])
 def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
     """Its query ends in the warehouse, and the run names the hook."""
@@ -217,6 +221,7 @@ def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHar
     assert "canceling statement due to statement timeout" in (ran.termination_message.message or "")
 
 
+@pytest.mark.slow
 def test_a_resumed_attempt_grants_on_what_the_first_one_built(runner: RunnerHarness):
     """Each attempt is an invocation. Its schemas are those of all marts that the run publishes, including reused ones."""
     runner.database.run("update src.lignes set nap = 30 where id = 1")

@@ -195,6 +195,7 @@ def test_a_server_that_refuses_changes_nothing(runner: RunnerHarness, server: We
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_delays_the_pod_by_no_more_than_the_timeout(
     runner: RunnerHarness, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +237,7 @@ def test_metadata_services_are_refused(runner: RunnerHarness) -> None:
     assert "lineage: the server cannot be reached" in ran.messages
 
 
+@pytest.mark.slow
 def test_without_a_server_nothing_of_it_is_loaded(runner: RunnerHarness) -> None:
     """A run that sends no events pays nothing for them. Control: with a server, the module is loaded."""
     start = "import sys; from refresh_runner.__main__ import main; main(sys.argv[1:])"

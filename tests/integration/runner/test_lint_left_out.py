@@ -25,6 +25,7 @@ def linted(folder: Path, project: Project, **changes: object) -> tuple[int, list
     return code, [line for line in said if not line.startswith("✓")]
 
 
+@pytest.mark.slow
 def test_a_function_that_no_layer_makes_is_named(tmp_path: Path):
     """It may belong to another refresh, so it is not an error. With the function in a layer, there is no message."""
     said = "calls dwh.double, a function of the project that no layer creates: add it to this layer's select"
@@ -39,6 +40,7 @@ def test_a_function_of_a_later_layer_is_an_error(tmp_path: Path):
     assert "reads dwh.double, which a later layer builds" in said[0]
 
 
+@pytest.mark.slow
 def test_unit_tests_that_nothing_runs_are_named(tmp_path: Path):
     """The refresh's tests do not select them, or the refresh has no tests."""
     said = ["! spec.tests.select: selects none of vingt_et_un, which `dbt build` would run with the models: select them, or their models"]

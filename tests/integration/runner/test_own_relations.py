@@ -56,6 +56,7 @@ def counts(runner: RunnerHarness, relation: Relation) -> object:
     return runner.database.rows(f'select count(*) from "{relation.schema}"."{relation.table}"')[0][0]
 
 
+@pytest.mark.slow
 def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long_bench: RunnerHarness) -> None:
     """By merging and by swapping. The previous version is kept, and nothing else is left beside the marts."""
     a, b = Relation(LONG, "mart_a"), Relation(LONGEST, "mart_b")
@@ -118,6 +119,7 @@ def test_what_a_killed_attempt_has_left_does_not_stop_the_next_run(long_bench: R
     assert "pk_mart_a" in str(long_bench.database.rows("select conname from pg_constraint"))
 
 
+@pytest.mark.slow
 def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(runner: RunnerHarness) -> None:
     """The registry has oids, not names. The schema is registered too, but it is not dropped unless it is empty."""
     assert runner.run().code == 0
@@ -130,6 +132,7 @@ def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(ru
     assert runner.database.rows("select theirs from dwh_marts__next.mart_a") == [(42,)]
 
 
+@pytest.mark.slow
 def test_an_installation_from_before_these_notes_goes_on(runner: RunnerHarness) -> None:
     """Earlier versions had no registry: only the previous relations of published marts count as created by the runner."""
     assert [runner.run().code, runner.run().code] == [0, 0]
@@ -154,6 +157,7 @@ def test_an_oid_that_was_given_away_again_is_not_enough(runner: RunnerHarness) -
     assert "dwh_marts__previous.mart_a already exists" in runner.run().messages
 
 
+@pytest.mark.slow
 def test_two_refreshes_that_share_schemas_leave_each_other_alone(runner: RunnerHarness) -> None:
     """One publishes its own mart beside what a killed run of the other has left, and removes nothing of it."""
     assert runner.run().code == 0

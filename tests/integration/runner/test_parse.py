@@ -33,6 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_project(tmp_path_factory.mktemp("parse") / "project")
 
 
+@pytest.mark.slow
 def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_path: Path) -> None:
     """For another warehouse and date than those of the parse. Without moving nodes between databases, both would differ."""
     parsed = _parsed(project, tmp_path / "parsed", "2026-02-03").graph.manifest

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from support.changed_project import ChangedProject
 
 EVERYTHING = """
@@ -34,6 +36,7 @@ def test_a_change_of_a_fact_shows_in_the_mart_that_reads_it(changed: ChangedProj
     assert changed.runner.database.rows("select nspname from pg_namespace where nspname like '%preview%'") == []
 
 
+@pytest.mark.slow
 def test_a_change_that_changes_nothing(changed: ChangedProject):
     """The control: the model is built and compared, and the exit code is 0. A project without any change builds nothing."""
     changed.live()
@@ -45,6 +48,7 @@ def test_a_change_that_changes_nothing(changed: ChangedProject):
     assert "dwh_marts.mart_b: no difference, 100 rows" in output
 
 
+@pytest.mark.slow
 def test_a_selection_narrows_what_is_built_and_compared(changed: ChangedProject):
     """The change touches fait_lignes and mart_a, which reads it. mart_a alone is built on the live fact, and the report says so."""
     changed.live()
@@ -65,6 +69,7 @@ def test_a_selection_narrows_what_is_built_and_compared(changed: ChangedProject)
     assert (found["marts"][0]["changed"], found["leftOut"]) == (99, [])
 
 
+@pytest.mark.slow
 def test_a_selection_of_nothing_that_the_change_touches_is_an_error(changed: ChangedProject):
     """A report without marts would read as if the change did nothing. Without a change, there is nothing to narrow."""
     changed.live()
@@ -86,6 +91,7 @@ def test_a_selection_of_nothing_that_the_change_touches_is_an_error(changed: Cha
     assert changed.preview("--select", "mart_a")[0] == 0
 
 
+@pytest.mark.slow
 def test_rows_are_printed_for_who_asks(changed: ChangedProject):
     """With their old and new values, and with the warehouse's password masked, of which a model could have a copy.
 
@@ -114,6 +120,7 @@ def test_rows_are_printed_for_who_asks(changed: ChangedProject):
     assert "rows" not in changed.preview_json()[1]
 
 
+@pytest.mark.slow
 def test_rows_are_not_for_merge_requests(changed: ChangedProject):
     """Those who read it may not be allowed to read the mart. So is a number out of range."""
     changed.live()
@@ -126,6 +133,7 @@ def test_rows_are_not_for_merge_requests(changed: ChangedProject):
     assert changed.preview("--rows", "1000")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_mart_with_more_rows_is_compared_by_a_sample(changed: ChangedProject):
     """The report says so. The control is the same preview without the option, which compares all rows."""
     changed.live()

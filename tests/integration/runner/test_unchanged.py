@@ -181,6 +181,7 @@ def test_after_a_run_that_only_warned_all_is_built(stands: RunnerHarness, web: W
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
 
 
+@pytest.mark.slow
 def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: RunnerHarness) -> None:
     """The live version is not the one that was built last."""
     stands.database.run("insert into src.lignes values (101, 1, 1, 0)")
@@ -231,6 +232,7 @@ def few_digits(stands: RunnerHarness) -> Iterator[None]:
     stands.database.run(setting.format("reset", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_digits")
 def test_no_output_format_of_the_session_hides_a_change(stands: RunnerHarness) -> None:
     """Rows are compared by their text, and with fewer digits two numbers have the same one. The control: a run without a change."""
@@ -245,6 +247,7 @@ def test_no_output_format_of_the_session_hides_a_change(stands: RunnerHarness) -
     assert reason(scheduled(stands)) is Reason.SUCCEEDED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [("triplet", Reason.SUCCEEDED), ("humeur", Reason.NOTHING_CHANGED), ("positif", Reason.NOTHING_CHANGED)],

@@ -15,7 +15,7 @@ from support.ways.facts import facts_of
 from support.ways.project import READER, Project, Way
 from support.ways.projects import all_projects
 
-EVERY_TIME = {"a_mart_that_changes_its_shape", "post_hook_with_the_live_name", "schemas_by_a_macro", "snapshot_by_time"}
+EVERY_TIME = {"a_mart_that_changes_its_shape", "schemas_by_a_macro"}
 QUICK = [
     pytest.param(project, id=project.name, marks=() if project.name in EVERY_TIME else pytest.mark.slow)
     for project in all_projects()
@@ -123,6 +123,7 @@ def test_a_difference_between_the_ways_is_told(ways: Comparison) -> None:
     assert "run 1: exit code: plain dbt: 0 / Swap: 1" in said
 
 
+@pytest.mark.slow
 def test_a_run_is_killed_and_resumed(ways: Comparison) -> None:
     """The positive control of that way: a hook that runs in each attempt has run twice, and nothing else differs."""
     hooks = "on-run-start: [create table if not exists public.journal (), insert into public.journal default values]\n"
@@ -132,6 +133,7 @@ def test_a_run_is_killed_and_resumed(ways: Comparison) -> None:
     assert re.match(r"run 1: rows public\.journal: plain dbt: 1 rows.* / Swap, resumed: 2 rows", found[0])
 
 
+@pytest.mark.slow
 def test_an_exit_code_is_told(ways: Comparison) -> None:
     """A project that fails in every way is an error, unless it says so."""
     failing = replace(CONTROL, name="temoin_code", dbt={"vars": {"valeur": 2}}, marts=(), edits=())
