@@ -14,11 +14,14 @@ from support.guide import ROOT
 
 EXAMPLES = ROOT / "examples/imports"
 SOURCES = {
-    "cronjob": ["cronjob.yaml"],
-    "dagctl-dbt": ["dagctl-dbt.yaml"],
-    "dbt-platform": ["dbt-platform.json"],
+    "CronJob": ("cronjob", ["cronjob.yaml"]),
+    "dbt platform": ("dbt-platform", ["dbt-platform.json"]),
+    "dagctl-dbt": ("dagctl-dbt", ["dagctl-dbt.yaml"]),
+    "BashOperator": ("airflow", ["airflow_bash.py"]),
+    "Cosmos": ("airflow", ["airflow_cosmos.py"]),
+    "Dagster": ("dagster", ["dagster_schedules.py", "dagster_assets.py", "--only", "velos_nightly"]),
 }
-"""Files of each example, by the kind of source."""
+"""The kind of source, and the arguments, of each example."""
 
 
 def import_files(source: str, *files: Path, options: list[str] | None = None) -> tuple[int, str, str]:
@@ -36,9 +39,16 @@ def imported(source: str, *files: Path, options: list[str] | None = None) -> str
     return output
 
 
-def example(source: str) -> list[Path]:
+def example(name: str) -> list[Path]:
     """Return the files of an example."""
-    return [EXAMPLES / name for name in SOURCES[source]]
+    return [EXAMPLES / word for word in SOURCES[name][1] if (EXAMPLES / word).is_file()]
+
+
+def imported_example(name: str) -> str:
+    """Return the manifest of an example."""
+    source, words = SOURCES[name]
+    files = example(name)
+    return imported(source, *files, options=words[len(files) :])
 
 
 def spec_of(manifest: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from refresh_runner.dbt.open_project import open_project
 from refresh_runner.model.loader import run_request_from_file
 from refresh_runner.model.steps import Selection
 from support.guide import ROOT
-from support.imports import SOURCES, example, imported
+from support.imports import SOURCES, imported_example
 
 PROJECT = ROOT / "examples/velos"
 
@@ -22,7 +22,7 @@ PROJECT = ROOT / "examples/velos"
 def test_lint_finds_nothing_in_an_imported_refresh(tmp_path: Path, source: str):
     """The examples were written for this project, so every selection matches."""
     file = tmp_path / "refresh.yaml"
-    file.write_text(imported(source, *example(source)))
+    file.write_text(imported_example(source))
     said: list[str] = []
     code = lint(file, PROJECT, None, datetime.now(UTC), lambda check: said.append(str(check)))
     assert (code, [line for line in said if not line.startswith("✓")]) == (0, [])
@@ -30,7 +30,7 @@ def test_lint_finds_nothing_in_an_imported_refresh(tmp_path: Path, source: str):
 
 def test_lint_finds_a_selection_that_the_project_does_not_have(tmp_path: Path):
     """Control of the test above."""
-    text = imported("cronjob", *example("cronjob")).replace("+trajets_par_jour", "+trajets_par_an")
+    text = imported_example("CronJob").replace("+trajets_par_jour", "+trajets_par_an")
     (tmp_path / "refresh.yaml").write_text(text)
     said: list[str] = []
     assert lint(tmp_path / "refresh.yaml", PROJECT, None, datetime.now(UTC), lambda check: said.append(str(check))) == 1
@@ -40,7 +40,7 @@ def test_lint_finds_a_selection_that_the_project_does_not_have(tmp_path: Path):
 def test_layers_select_what_the_commands_of_the_source_build(tmp_path: Path):
     """`dbt run --select +trajets_par_jour` builds models only, although it reads a seed and a snapshot."""
     file = tmp_path / "refresh.yaml"
-    file.write_text(imported("cronjob", *example("cronjob")))
+    file.write_text(imported_example("CronJob"))
     request = run_request_from_file(file)
     with open_project(PROJECT, settings_of_request(request), "test") as dbt:
         built = {

@@ -2,12 +2,11 @@
 
 import shlex
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from support.guide import ROOT, Block, blocks
-from support.imports import SOURCES, imported
+from support.imports import EXAMPLES, SOURCES, example, imported
 
 PAGE = list(blocks("coming-from"))
 COMMANDS = [command for block in PAGE for command in block.commands if command.startswith("refresh-runner import") and block.kind == "run"]
@@ -27,11 +26,17 @@ def manifests() -> list[tuple[Block, str]]:
 def test_a_printed_refresh_is_what_the_command_prints(block, command):
     """A reader compares it with what their own file becomes."""
     _, _, source, *words = shlex.split(command)
-    assert imported(source, *(ROOT / word for word in words)) == block.text
+    files = [ROOT / word for word in words if (ROOT / word).is_file()]
+    assert imported(source, *files, options=words[len(files) :]) == block.text
 
 
 def test_every_kind_of_source_is_shown():
     """Guards the test above against a page that shows none, and readers against a kind without a guide."""
-    assert sorted(shlex.split(command)[2] for _, command in manifests()) == sorted(SOURCES)
+    shown = [shlex.split(command)[2] for _, command in manifests()]
+    assert sorted(shown) == sorted(source for source, _ in SOURCES.values())
     assert all(first != second for (_, first), (_, second) in pairwise(manifests()))
-    assert {path.name for path in Path(ROOT / "examples/imports").iterdir()} == {name for names in SOURCES.values() for name in names}
+
+
+def test_every_example_is_used():
+    """A file that nothing reads would go stale."""
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == {path.name for name in SOURCES for path in example(name)}

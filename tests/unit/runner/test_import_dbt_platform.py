@@ -11,7 +11,7 @@ import pytest
 
 from support.imports import comments, example, import_files, imported, spec_of
 
-RESPONSE = json.loads(example("dbt-platform")[0].read_text())
+RESPONSE = json.loads(example("dbt platform")[0].read_text())
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def job(**changes: object) -> dict[str, Any]:
 
 def test_the_example_becomes_its_refresh():
     """The whole spec, so that nothing is added or lost unnoticed."""
-    text = imported("dbt-platform", *example("dbt-platform"))
+    text = imported("dbt-platform", *example("dbt platform"))
     assert spec_of(text) == {
         "displayName": "Vélos, every working day",
         "schedule": "30 6 * * 1,2,3,4,5",

@@ -13,7 +13,7 @@ import yaml
 from refresh_api.run_request import Manifest
 from support.imports import comments, example, import_files, imported, spec_of
 
-CRONJOB = yaml.safe_load(example("cronjob")[0].read_text())
+CRONJOB = yaml.safe_load(example("CronJob")[0].read_text())
 PROJECT = yaml.safe_load(example("dagctl-dbt")[0].read_text())
 POD = ("spec", "jobTemplate", "spec", "template", "spec")
 
@@ -50,7 +50,7 @@ def running(*words: str, **container: object) -> dict[str, Any]:
 
 def test_the_example_becomes_its_refresh():
     """The whole spec, so that nothing is added or lost unnoticed."""
-    text = imported("cronjob", *example("cronjob"))
+    text = imported("cronjob", *example("CronJob"))
     assert Manifest.model_validate(yaml.safe_load(text)).metadata.name == "velos-nightly"
     assert spec_of(text) == {
         "schedule": "0 0 * * *",
@@ -74,8 +74,8 @@ def test_the_example_becomes_its_refresh():
 
 def test_no_secret_of_a_manifest_is_copied():
     """Values of variables, logins in addresses, arguments of other programs, and variables of dbt with such a name."""
-    source = example("cronjob")[0].read_text()
-    text = imported("cronjob", *example("cronjob"))
+    source = example("CronJob")[0].read_text()
+    text = imported("cronjob", *example("CronJob"))
     for secret in ("glpat-7Xq2mZ9vKd", "tk-58c1f0e2", "9f1c4e7a", "Vel0drome-1936", "reader:"):
         assert secret in source, "the control: the example has it"
         assert secret not in text
@@ -163,18 +163,18 @@ def test_a_file_that_is_no_manifest_is_an_error(tmp_path, text):
 def test_a_file_that_is_missing_or_not_writable_is_an_error(tmp_path):
     """As for any other command."""
     assert "cannot be read: No such file" in import_files("cronjob", tmp_path / "none")[2]
-    assert "cannot write" in import_files("cronjob", *example("cronjob"), options=["-o", str(tmp_path / "no" / "x")])[2]
+    assert "cannot write" in import_files("cronjob", *example("CronJob"), options=["-o", str(tmp_path / "no" / "x")])[2]
 
 
 def test_options_replace_what_the_source_says(tmp_path):
     """And a schedule that is given needs none in the source."""
     options = ["--name", "Mine", "--schedule", "H 6 * * *", "--secret", "w", "--schema", "velos", "-o", str(tmp_path / "x.yaml")]
-    assert import_files("cronjob", *example("cronjob"), options=options) == (0, "", "")
+    assert import_files("cronjob", *example("CronJob"), options=options) == (0, "", "")
     document = yaml.safe_load((tmp_path / "x.yaml").read_text())
     assert document["metadata"]["name"] == "mine"
     spec = document["spec"]
     assert (spec["schedule"], spec["warehouse"], spec["dbt"]["schema"]) == ("H 6 * * *", {"secretRef": {"name": "w"}}, "velos")
-    assert "--schedule: '0 6 * *' is no schedule" in import_files("cronjob", *example("cronjob"), options=["--schedule", "0 6 * *"])[2]
+    assert "--schedule: '0 6 * *' is no schedule" in import_files("cronjob", *example("CronJob"), options=["--schedule", "0 6 * *"])[2]
 
 
 def test_a_name_with_a_line_end_stays_in_its_comment(written):
@@ -225,6 +225,6 @@ def test_the_next_run_is_that_of_the_source():
     """The control of schedules: midnight in Paris is not midnight UTC."""
     from refresh_api import cron
 
-    spec = spec_of(imported("cronjob", *example("cronjob")))
+    spec = spec_of(imported("cronjob", *example("CronJob")))
     runs = cron.parse(spec["schedule"], spec["timeZone"]).after(datetime(2026, 7, 1, tzinfo=UTC))
     assert next(runs).astimezone(UTC) == datetime(2026, 7, 1, 22, tzinfo=UTC)

@@ -9,6 +9,8 @@ from typing import Final
 
 from refresh_api.plain import plain
 from refresh_api.run_request import ExitCode
+from refresh_runner.importers.airflow import airflow
+from refresh_runner.importers.dagster import dagster
 from refresh_runner.importers.dbt_platform import dbt_platform
 from refresh_runner.importers.description import Description, Overrides, UnreadableError
 from refresh_runner.importers.kubernetes import cronjob, dagctl_dbt
@@ -21,6 +23,9 @@ _ONE_FILE: Final[Mapping[str, Callable[[bytes, str, Overrides], Description]]] =
     "dagctl-dbt": dagctl_dbt,
     "dbt-platform": dbt_platform,
 }
+
+_FILES: Final[Mapping[str, Callable[[Mapping[str, bytes], Overrides], Description]]] = {"airflow": airflow, "dagster": dagster}
+"""Sources in Python, which may be divided into several files."""
 
 
 def import_command(source: str, files: Sequence[Path], overrides: Overrides, output: Path | None) -> ExitCode:
@@ -41,7 +46,12 @@ def import_command(source: str, files: Sequence[Path], overrides: Overrides, out
 
 
 def _described(source: str, files: Sequence[Path], overrides: Overrides) -> Description:
-    contents = {("standard input" if str(file) == "-" else file.name): _read(file) for file in files}
+    contents = {("standard input" if str(file) == "-" else str(file)): _read(file) for file in files}
+    if source in _FILES:
+        try:
+            return _FILES[source](contents, overrides)
+        except RecursionError:
+            raise UnreadableError("is nested too deeply") from None
     if len(files) != 1:
         raise UnreadableError(f"{source} takes one file")
     ((name, content),) = contents.items()

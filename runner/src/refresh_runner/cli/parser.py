@@ -174,8 +174,12 @@ def _import(commands: _Commands) -> None:
         epilog="Reads the files as text, and runs nothing of them. What has no counterpart is a comment. Values that may be secret are not "
         "copied. The printed refresh is suspended.",
     )
-    import_.add_argument("source", choices=("cronjob", "dbt-platform", "dagctl-dbt"), help="what the schedule was made for")
-    import_.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the file with it; - for standard input")
+    import_.add_argument(
+        "source", choices=("airflow", "cronjob", "dagctl-dbt", "dagster", "dbt-platform"), help="what the schedule was made for"
+    )
+    import_.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="the file with it, or several files of Python; - for standard input"
+    )
     import_.add_argument("--only", metavar="NAME", help="the CronJob, job, DAG or schedule to import, if the file has several")
     import_.add_argument("--name", help="name of the refresh; defaults to that of the source")
     import_.add_argument("--schedule", metavar="CRON", help="schedule of the refresh; defaults to that of the source")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -31,16 +31,14 @@ class Findings:
         """Add a note on something that a person must decide."""
         self.notes.append(Note(place, text, decide=True))
 
-    def add(self, script: Script, label: str = "") -> list[DbtCommand]:
-        """Add what a script means. Return its commands, which bear the label of the task that runs it."""
-        commands = [replace(command, label=label) for command in script.commands]
-        self.commands += commands
+    def add(self, script: Script, label: str = "") -> None:
+        """Add what a script means. Its commands bear the label of the task that runs it."""
+        self.commands += [replace(command, label=label) for command in script.commands]
         self.notes += script.notes
         self.hidden += script.hidden
         self.installs_packages = self.installs_packages or script.installs_packages
         if script.project:
             self.project, self.clone = script.project, script.clone
-        return commands
 
     def complete(self, description: Description) -> Description:
         """Return the description with what was found."""
@@ -73,8 +71,3 @@ def chosen(candidates: Sequence[Candidate], what: str, only: str | None) -> Cand
     if only is not None:
         raise UnreadableError(f"--only {only}: {'several have' if matching else f'no {what} has'} this name; there are {names}")
     raise UnreadableError(f"there are {len(candidates)} of {what}; choose one by --only: {names}")
-
-
-def environment_names(entries: Iterable[Mapping[str, object]]) -> list[str]:
-    """Return the names of environment variables."""
-    return [str(entry["name"]) for entry in entries if "name" in entry]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
-
-from pydantic import JsonValue
 
 _NAME: Final = re.compile(
     r"(?i)pass(word|wd|phrase|code)?(?![a-z])|pwd|secret|token|credential|(api|access|private|account)_?key|dsn|auth(?!or)|conn(ection)?_?(str|uri|url)"
@@ -16,12 +14,21 @@ _LOGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@'\"]*@[^\s'\"]*")
 """An address with a user before the host."""
 
 
-def is_secret(name: str, value: JsonValue = None) -> bool:
+def is_secret(name: str, value: object = None) -> bool:
     """Return whether a value may be secret, by its name or because it contains an address with a login."""
     return bool(_NAME.search(name)) or any(_LOGIN.search(text) for text in leaves(value))
 
 
-def leaves(value: JsonValue) -> Iterator[str]:
+def hidden_leaves(values: Mapping[str, object]) -> Iterator[str]:
+    """Yield the values in a mapping that may be secret, with those inside of them."""
+    for name, value in values.items():
+        if isinstance(value, dict) and not is_secret(name):
+            yield from hidden_leaves(value)
+        elif is_secret(name, value):
+            yield from leaves(value)
+
+
+def leaves(value: object) -> Iterator[str]:
     """Yield the texts and numbers in a value, as text."""
     if isinstance(value, dict):
         for inner in value.values():
