@@ -143,6 +143,7 @@ FULL_SPEC: Json = {
             }
         }
     },
+    "tracing": {"headersSecretRef": {"name": "collector", "key": "headers"}},
     "freshness": {"maxStaleness": "4h"},
     "history": {"retentionDays": 30},
     "timeout": "15m",

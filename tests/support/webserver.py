@@ -75,7 +75,7 @@ class WebServer:
                 self._answer()
 
             def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode(errors="replace")
                 asked = Asked(self.command, self.path, dict(self.headers), body)
                 server.asked.append(asked)
                 if self.path in server.slow:

@@ -35,6 +35,7 @@ _APART: Final = {
         f"{field}.authorizationSecretRef": f"!has(self.{field}) || !has(self.{field}.authorizationSecretRef)"
         for field in ("cache", "lineage")
     },
+    "tracing.headersSecretRef": "!has(self.tracing)",
     "artifacts.store.s3.secretRef": "!has(self.artifacts)",
 }
 """Fields whose Secrets the code that a preview runs must not get, each with the CEL expression that a spec lacks it."""
@@ -55,7 +56,7 @@ RULES: Final[tuple[JsonValue, ...]] = (
 
 
 def check(preview: PreviewSettings, has_git: bool, *names: str | None) -> None:
-    """Raise ValueError as RULES reject a spec; `names` are the Secrets of its warehouse, repository, cache, lineage and store."""
+    """Raise ValueError as RULES reject a spec; `names` are the Secrets of its warehouse, repository, cache, lineage, traces and store."""
     if not has_git:
         raise ValueError(_NO_PROJECT)
     for field, name in zip(_APART, names, strict=True):

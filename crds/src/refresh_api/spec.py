@@ -19,6 +19,7 @@ from refresh_api.pod_template import PodTemplate
 from refresh_api.project import Project
 from refresh_api.resources import Resources
 from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
+from refresh_api.tracing import Tracing
 from refresh_api.values import Duration
 from refresh_api.warehouse import Warehouse
 
@@ -201,6 +202,10 @@ class RefreshSpec(SpecModel):
     lineage: Lineage | None = Field(
         default=None, description="Server that receives OpenLineage events about the runs. Defaults to no events."
     )
+    tracing: Tracing | None = Field(
+        default=None,
+        description="Credentials for traces of runs, which OpenTelemetry's variables in podTemplate switch on. Defaults to none.",
+    )
     artifacts: Artifacts | None = Field(
         default=None, description="Where the files of runs are kept beside the warehouse. Defaults to nowhere else."
     )
@@ -255,6 +260,7 @@ class RefreshSpec(SpecModel):
     def single_keys(self) -> list[tuple[str, str]]:
         """Pairs of Secret and key, of Secrets from which a run reads only one key."""
         called = [each.authorization_secret_ref for each in (self.cache, self.lineage) if each]
+        called.append(self.tracing.headers_secret_ref if self.tracing else None)
         own = [(reference.name, reference.key) for reference in called if reference]
         return own + [(secret.name, key) for secret in self._channel_secrets if not secret.reads_all_keys for key in secret.keys]
 
@@ -273,12 +279,9 @@ class RefreshSpec(SpecModel):
     def _previews_apart(self) -> Self:
         if self.preview:
             called = [each.authorization_secret_ref if each else None for each in (self.cache, self.lineage)]
-            names = [
-                self.warehouse.secret_ref.name,
-                self.project_secret,
-                *(each.name if each else None for each in called),
-                self.store_secret,
-            ]
+            called.append(self.tracing.headers_secret_ref if self.tracing else None)
+            names = [self.warehouse.secret_ref.name, self.project_secret, *(each.name if each else None for each in called)]
+            names.append(self.store_secret)
             preview_settings.check(self.preview, bool(self.project and self.project.git), *names)
         return self
 

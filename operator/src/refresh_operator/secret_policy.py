@@ -55,6 +55,8 @@ def secret_uses(spec: RefreshSpec) -> dict[str, str]:
             found.setdefault(part.authorization_secret_ref.name, f"spec.{field}.authorizationSecretRef")
     if spec.store_secret:
         found.setdefault(spec.store_secret, "spec.artifacts.store.s3.secretRef")
+    if spec.tracing:
+        found.setdefault(spec.tracing.headers_secret_ref.name, "spec.tracing.headersSecretRef")
     for number, each in enumerate(spec.notifications):
         secret = each.channel.secret
         found.setdefault(secret.name, f"spec.notifications[{number}].{secret.field}")

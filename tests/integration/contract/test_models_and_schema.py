@@ -339,6 +339,11 @@ REFUSED = {
     "a bucket without credentials": (stored(secretRef=None), "secretRef"),
     "a store that is nowhere": ({"artifacts": {"store": {}}}, "s3"),
     "files without a store": ({"artifacts": {}}, "store"),
+    "previews with the collector's Secret": (
+        previewed("c", tracing={"headersSecretRef": {"name": "c", "key": "headers"}}),
+        "name another Secret than tracing.headersSecretRef",
+    ),
+    "traces without a Secret": ({"tracing": {}}, "headersSecretRef"),
     "lineage to a file": ({"lineage": {"url": "file:///etc/passwd"}}, "write an address"),
     "lineage to nowhere": ({"lineage": {}}, "url"),
     "no previews at a time": (previewed(preview={"warehouse": {"secretRef": {"name": "p"}}, "maxConcurrent": 0}), "maxConcurrent"),

@@ -73,14 +73,16 @@ def request_of(container: Json) -> RunRequest:
 def test_the_pod_has_the_secret_of_previews_and_none_of_production():
     """The refresh notifies Slack and mail, calls an API, and writes to a bucket; a preview does nothing of it, also if its code asks."""
     bucket = {"endpoint": "https://s3", "bucket": "files", "secretRef": {"name": "bucket"}}
-    pod = pod_of(artifacts={"store": {"s3": bucket}}, lineage={"url": "https://l", "authorizationSecretRef": {"name": "l", "key": "k"}})
+    called = {"url": "https://l", "authorizationSecretRef": {"name": "l", "key": "k"}}
+    traces = {"headersSecretRef": {"name": "c", "key": "k"}}
+    pod = pod_of(artifacts={"store": {"s3": bucket}}, lineage=called, tracing=traces)
     (runner,) = pod["containers"]
     assert secrets_of(pod, runner) == {"/run/refresh/secrets/warehouse-preview": "warehouse-preview"}
     assert sorted(each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each) == ["repository", "warehouse-preview"]
     request = request_of(runner)
     assert request.spec.warehouse.secret_ref.name == "warehouse-preview"
     assert (request.spec.cache, request.spec.notifications, request.spec.preview, request.spec.retries) == (None, [], None, 0)
-    assert (request.spec.lineage, request.spec.artifacts) == (None, None)
+    assert (request.spec.lineage, request.spec.artifacts, request.spec.tracing) == (None, None, None)
     assert request.spec.secret_keys.keys() == {"warehouse-preview", "repository"}
     assert runner["args"] == ["preview"]
     assert "API_BASE_URL" not in {each["name"] for each in runner["env"]}

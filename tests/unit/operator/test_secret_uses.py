@@ -10,5 +10,6 @@ def test_each_secret_of_a_full_spec_has_its_field():
     spec = RefreshSpec.model_validate(FULL_SPEC)
     uses = secret_uses(spec)
     assert spec.secret_keys.keys() <= uses.keys()
+    assert uses["collector"] == "spec.tracing.headersSecretRef"
     assert uses["bucket"] == "spec.artifacts.store.s3.secretRef"
     assert (uses["api"], uses["lineage"]) == ("spec.cache.authorizationSecretRef", "spec.lineage.authorizationSecretRef")

@@ -76,6 +76,7 @@ def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: R
             "notifications": [],
             "lineage": None,
             "artifacts": None,
+            "tracing": None,
             "depends_on": [],
             "preview": None,
         }

@@ -45,6 +45,7 @@ from refresh_runner.runlog import artifacts
 from refresh_runner.runlog.artifacts import Artifact
 from refresh_runner.runlog.resume import fingerprint_of, programs
 from refresh_runner.runlog.writer import RunLogWriter
+from refresh_runner.tracing.settings import settings_of
 
 _log = logging.getLogger(__name__)
 _dbt_log = logging.getLogger("dbt")
@@ -145,6 +146,13 @@ def _run(context: RunContext, environment: Environment) -> int:
         progress = RunProgress(plan, environment.clock, [reporter.update], redact, context.source.status)
         if plan.policy.only_notifies:
             return reporter.test_channels(progress).exit_code
+        if traces := settings_of(environment.variables):
+            # here, so that runs without it do not import it
+            from refresh_runner.tracing.send import Tracer
+
+            tracer = Tracer(plan, traces, reporter.secrets, redact)
+            progress.subscribe(tracer.update)
+            stack.callback(lambda: tracer.send(services))
         try:
             if unreadable:
                 raise unreadable

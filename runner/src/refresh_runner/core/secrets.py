@@ -8,6 +8,7 @@ from typing import Final
 from refresh_api.fields import SecretKeyRef
 from refresh_api.redaction import MASK, Redactor, known_values, secret_values
 from refresh_api.spec import RefreshSpec
+from refresh_api.tracing import HEADERS_VARIABLES, pairs
 
 __all__ = ["MASK", "Redactor", "SecretFolder", "SecretMissingError", "header_value", "is_text", "redactor", "secret_values"]
 
@@ -71,6 +72,10 @@ def redactor(spec: RefreshSpec, secrets: Mapping[str, Mapping[str, str]], variab
     """Return the redactor of a run. It masks the values of Secrets and secret variables, and the service account's token."""
     single = set(spec.single_keys)
     named = [value for name, value in variables.items() if name == "PGPASSWORD" or name.startswith(_DBT_SECRET)]
+    headers = [variables.get(name, "") for name in HEADERS_VARIABLES]
+    if spec.tracing:
+        headers.append(secrets.get(spec.tracing.headers_secret_ref.name, {}).get(spec.tracing.headers_secret_ref.key, ""))
+    named += [value for text in headers for value in (text, *dict(pairs(text)).values())]
     # A proxy's address is secret only if it contains credentials.
     proxies = [value for name, value in variables.items() if name.upper() in _PROXIES and "@" in value]
     held = [token.read_text(errors="replace")] if token.is_file() else []

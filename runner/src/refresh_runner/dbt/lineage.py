@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from refresh_runner.dbt.graph import ProjectGraph
 from refresh_runner.dbt.patches.node_reuse import REUSED
+from refresh_runner.dbt.timings import moment
 from refresh_runner.model.step_results import Node
 from refresh_runner.postgres.catalog import Relation
 
@@ -72,8 +73,8 @@ def built_nodes(graph: ProjectGraph, results: Mapping[str, Any], staged: frozens
         yield BuiltNode(
             relation=relation,
             reads=tuple(sorted(graph.reads([node]), key=str)),
-            started=_moment(times[0]["started_at"]),
-            ended=_moment(times[0]["completed_at"]),
+            started=moment(times[0]["started_at"]),
+            ended=moment(times[0]["completed_at"]),
             succeeded=str(result["status"]) == "success",
             is_staged=id_ in staged,
             rows=rows if isinstance(rows, int) and rows >= 0 else None,
@@ -97,8 +98,3 @@ def assertions(graph: ProjectGraph, results: Mapping[str, Any]) -> Iterator[Asse
         column = found.column_name if isinstance(found, GenericTestNode) else None
         for relation in sorted(about, key=str):
             yield Assertion(relation, kind, found.name, column, _VERDICTS[status], str(found.config.severity).lower())
-
-
-def _moment(value: object) -> datetime:
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

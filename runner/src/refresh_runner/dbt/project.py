@@ -22,6 +22,7 @@ from refresh_runner.postgres.conninfo import ConnectionInfo
 
 if TYPE_CHECKING:
     from refresh_runner.dbt.lineage import ProjectLineage
+    from refresh_runner.dbt.timings import TimedNode
 
 _NO_TESTS: Final = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
 
@@ -181,6 +182,16 @@ class Dbt:
         with self._reading, self._engine.as_live():
             nodes = tuple(built_nodes(self.graph, results, self._engine.staged))
             return ProjectLineage(nodes, tuple(assertions(self.graph, results)))
+
+    def timings(self) -> tuple[TimedNode, ...]:
+        """Return when dbt built and tested the nodes of this run, by live names; nothing if it did neither."""
+        # here, so that runs without traces do not import it
+        from refresh_runner.dbt.timings import timed_nodes
+
+        if (results := self.run_results()) is None:
+            return ()
+        with self._reading, self._engine.as_live():
+            return tuple(timed_nodes(self.graph, results))
 
     def manifest(self) -> Mapping[str, object] | None:
         """Return the content of manifest.json, with live names and what was compiled in this run; None if the project was not parsed."""

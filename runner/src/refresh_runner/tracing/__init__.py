@@ -1,0 +1,1 @@
+"""Sends traces of runs to an OpenTelemetry collector."""
