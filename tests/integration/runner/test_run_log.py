@@ -36,6 +36,26 @@ def test_a_run_is_there_from_start_to_end_with_all_that_it_did(runner: RunnerHar
     ]
 
 
+def test_a_model_is_recorded_with_what_it_reads(runner: RunnerHarness):
+    """The page draws these; also of a model that fails. A run log of an older runner gets the column."""
+    assert runner.run().code == 0
+    runner.database.run("alter table dbt_refresh_node drop column parents")
+    runner.database.run("alter table src.lignes drop column nap cascade")
+    assert runner.run(failures=2).code == 1
+    broken = ("stg_lignes", "broken", ["source.petit.src.lignes"])
+    assert rows(runner, "node, state, parents", "node", "node")[0] == broken
+    runner.database.run("alter table src.lignes add column nap double precision default 0")
+    assert runner.run().code == 0
+    assert rows(runner, "node, parents", "node", "step, node")[:5] == [
+        ("fait_jours", ["model.petit.stg_lignes"]),
+        ("fait_lignes", ["model.petit.stg_lignes"]),
+        ("mart_a", ["model.petit.fait_lignes"]),
+        ("mart_b", ["model.petit.fait_jours"]),
+        ("stg_lignes", ["source.petit.src.lignes"]),
+    ]
+    assert [row[0] for row in rows(runner, "parents", "node", "step, node")[5:]] == [None] * 3
+
+
 def test_a_failed_run_keeps_what_was_found(runner: RunnerHarness):
     """It has the verdicts, and PostgreSQL's error for a model, with the SQLSTATE."""
     runner.database.run("truncate src.lignes")

@@ -193,6 +193,10 @@ class ProjectGraph:
         nodes = (node for test in tests if (node := self.manifest.nodes.get(test.id)))
         return {node.unique_id: self._names.relation(node) for node in nodes if node.is_relational}
 
+    def parents(self, models: Sequence[Node]) -> dict[str, tuple[str, ...]]:
+        """Return the IDs of what each model reads or calls, by its own ID."""
+        return {model.id: tuple(sorted(self._parents([model]))) for model in models}
+
     def reads(self, nodes: Sequence[Node]) -> set[Relation]:
         """Return every source and model that the nodes read."""
         return {self._names.relation(found) for id_ in self._parents(nodes) if (found := self._readable(id_))}

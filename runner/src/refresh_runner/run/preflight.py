@@ -39,6 +39,8 @@ class ResolvedPlan:
     """The skipped steps, each with the reason."""
     exposure_endpoints: Mapping[Relation, tuple[str, ...]] = field(default_factory=dict)
     """Endpoints that the project's exposures declare, by mart, if the run calls them."""
+    parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The IDs of what each model reads, by its own ID."""
     reusable: frozenset[str] = frozenset()
     """IDs of models that earlier attempts have built, so that they need not be built again."""
     tracked: TrackedRelations = field(default_factory=TrackedRelations)
@@ -118,7 +120,7 @@ class Preflight:
             if isinstance(step, SourcesStep):
                 nodes[step.name] = dbt.graph.sources(ours, may_be_none=chosen.is_restricted)
         without = {name: chosen.skip_reason for name, taken in nodes.items() if not taken}
-        return ResolvedPlan(nodes, plan.policy.skipped_steps | without, exposed)
+        return ResolvedPlan(nodes, plan.policy.skipped_steps | without, exposed, dbt.graph.parents(ours))
 
     def _check_upstream(self, name: str, models: Sequence[Node], ours: Sequence[Node]) -> None:
         upstream = self.dbt.graph.upstream(models, ours)

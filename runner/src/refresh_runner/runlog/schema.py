@@ -78,6 +78,7 @@ NODE: Final = Table(
         "sqlstate": "text",
         "message": "text",
         "ended_at": "timestamptz not null",
+        "parents": "jsonb",
     },
     key=("run_id", "node_id"),
 )

@@ -53,6 +53,7 @@ class RunLogWriter:
         self._elapsed = elapsed
         self._started: dict[str, float] = {}
         self._step = ""
+        self._parents: Mapping[str, Sequence[str]] = {}
         self._last_steps: dict[str, StepStatus] = {}
         self._run: Row = {}
         self._rows: dict[tuple[str, object], tuple[Table, Row]] = {}
@@ -97,15 +98,19 @@ class RunLogWriter:
                 self._update_step(position, step)
             self._changed.notify_all()
 
+    def record_parents(self, parents: Mapping[str, Sequence[str]]) -> None:
+        """Record with each of these models, by ID, what it reads. Call it before the first step."""
+        self._parents = parents
+
     def node_succeeded(self, node_id: str) -> None:
         """Record that a node has succeeded. Return at once, because dbt's threads call this."""
-        self._put(NODE, {"node_id": node_id, "node": node_id.split(".", 2)[-1], "step": self._step, "state": "ok"})
+        self._put_node(node_id, {"node": node_id.split(".", 2)[-1], "step": self._step, "state": "ok"})
 
     def record_nodes(self, step: str, results: Sequence[NodeResult]) -> None:
         """Record the results of nodes in one try of a step."""
         for result in results:
             found: Row = {"seconds": result.seconds, "sqlstate": result.sqlstate, "message": self._redacted(result.message) or None}
-            self._put(NODE, {"node_id": result.node.id, "node": result.node.name, "step": step, "state": result.state.value, **found})
+            self._put_node(result.node.id, {"node": result.node.name, "step": step, "state": result.state.value, **found})
 
     def record_mart(self, counts: MartCounts, status: MartStatus) -> None:
         """Record the counts and the verdict of a mart."""
@@ -214,6 +219,10 @@ class RunLogWriter:
 
     def _store(self, name: str, media_type: str, text: str) -> None:
         self._put(ARTIFACT, {"name": name, "media_type": media_type, "content": packed(text)})
+
+    def _put_node(self, node_id: str, row: Row) -> None:
+        read = self._parents.get(node_id)
+        self._put(NODE, {"node_id": node_id, **row, "parents": None if read is None else Jsonb(list(read))})
 
     def _put(self, table: Table, row: Row) -> None:
         fixed: Row = {"run_id": self._plan.attempt.run_id}
