@@ -91,6 +91,23 @@ def test_a_failing_run_says_what_failed_and_where_to_look(browser):
     browser.picture("page-run-failed")
 
 
+def test_the_graph_of_a_run_leads_to_its_table(browser):
+    """With the keyboard: each node is a stop, and Enter opens the table at its row. A phone scrolls the graph in its box."""
+    browser.resize(390, 844)
+    browser.open(SHOWN, GOOD)
+    assert browser.count("svg.graph a") == 17
+    assert browser.script("const box = document.querySelector('.drawing'); return box.scrollWidth > box.clientWidth")
+    browser.script("document.querySelector('.drawing').focus()")
+    assert browser.tab().startswith("sigeti.")
+    assert browser.script("return document.activeElement.closest('svg.graph') !== null")
+    first = browser.driver.find_element("css selector", "svg.graph a")
+    where = first.get_dom_attribute("href").removeprefix("#")
+    assert not browser.driver.find_element("id", where).is_displayed()
+    first.send_keys(Keys.ENTER)
+    eventually(lambda: browser.driver.find_element("id", where).is_displayed(), within=5)
+    assert browser.text("tr:target th") == first.find_element("css selector", "text").text
+
+
 def test_a_run_in_progress_updates_without_reloading(browser, api, pages):
     """A reload would lose the scroll position and open details."""
     browser.open(SHOWN, RUNNING)

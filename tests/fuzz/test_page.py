@@ -42,7 +42,9 @@ runs = st.builds(
     RunRow, st.just(RUN), texts, numbers, numbers, maybe, texts, maybe, maybe, maybe, maybe, moments, moments, st.none() | moments
 )
 steps = st.builds(StepRow, st.just(RUN), texts, numbers, texts, numbers, st.none() | moments, seconds, st.none() | texts)
-nodes = st.builds(NodeRow, texts, texts, texts, texts, seconds, st.none() | texts, st.none() | texts, moments)
+nodes = st.builds(
+    NodeRow, texts, texts, texts, texts, seconds, st.none() | texts, st.none() | texts, moments, st.none() | st.lists(texts, max_size=4)
+)
 marts = st.builds(
     MartRow,
     st.just(RUN),

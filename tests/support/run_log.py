@@ -23,6 +23,19 @@ MODELS = {
     "tests": ("unique_mart_implantation_suivi", "not_null_fait_factures_zone_id", "accepted_range_mart_creances_agees"),
 }
 USUAL = {"staging": 7.5, "facts": 11.0, "marts": 12.5, "tests": 6.0, "validation": 2.2, "cache": 3.1}
+PARENTS = {
+    "stg_implantations": ("source.sigeti.sigeti.implantations",),
+    "stg_indemnisations": ("source.sigeti.sigeti.indemnisations", "source.sigeti.sigeti.lots"),
+    "stg_emplois_crees": ("source.sigeti.sigeti.emplois",),
+    "fait_implantations": ("model.sigeti.stg_implantations", "seed.sigeti.zones"),
+    "fait_indemnisations": ("model.sigeti.stg_indemnisations",),
+    "fait_emplois_crees": ("model.sigeti.stg_emplois_crees", "model.sigeti.stg_implantations"),
+    "fait_factures": ("source.sigeti.sigeti.factures",),
+    "mart_implantation_suivi": ("model.sigeti.fait_implantations",),
+    "mart_indemnisations": ("model.sigeti.fait_indemnisations", "model.sigeti.fait_implantations"),
+    "mart_emplois_crees": ("model.sigeti.fait_emplois_crees",),
+    "mart_creances_agees": ("model.sigeti.fait_factures", "model.sigeti.stg_indemnisations"),
+}
 KEYS = ("zone_id", "annee", "mois")
 
 
@@ -85,6 +98,7 @@ class RunLogFiller:
             broken = failed and name == "stg_indemnisations"
             kind = "test" if step == "tests" else "model"
             row: Row = {"run_id": run, "node_id": f"{kind}.sigeti.{name}", "node": name, "step": step, "attempt": 1}
+            row |= {"parents": json.dumps(PARENTS[name])} if name in PARENTS else {}
             row |= {"state": "broken" if broken else "ok", "seconds": round(seconds * share, 2), "sqlstate": "42703" if broken else None}
             row |= {"message": BROKEN.partition(": ")[2] + "\nLINE 24:     montant_du,\n             ^" if broken else None}
             self._write(NODE, {**row, "ended_at": at + timedelta(seconds=0.15 * number + seconds * share)})

@@ -200,6 +200,24 @@ async def test_missing_tables_count_as_empty(ground, fresh_database):
         )
 
 
+async def test_what_a_model_reads_comes_from_the_run_log_and_an_older_one_has_none(ground, page):
+    """A run log without the column, of an older runner, is still shown, with all of its models and without a graph."""
+    shown = {node["name"]: node for node in page.json(f"{PHASE2}/runs/phase2-29000000")["graph"]["nodes"]}
+    assert shown["fait_implantations"]["parents"] == ["model.sigeti.stg_implantations", "seed.sigeti.zones"]
+    assert (shown["zones"]["state"], shown["mart_creances_agees"]["state"]) == (None, "ok")
+    records, ref = RunLogRepository(ground.secret), Ref("pages", "phase2")
+    new = await records.run_rows(ref, "phase2-29000000")
+    ground.database.run("alter table dbt_refresh_node rename column parents to other")
+    try:
+        old = await records.run_rows(ref, "phase2-29000000")
+    finally:
+        ground.database.run("alter table dbt_refresh_node rename column other to parents")
+    assert old
+    assert new
+    assert [node.node_id for node in old.nodes] == [node.node_id for node in new.nodes]
+    assert {node.parents for node in old.nodes} == {None}
+
+
 async def test_revisions_come_from_the_run_log_and_an_older_one_has_none(ground):
     """Runs that are older than the status keep their revision. A run log without the column, of an older runner, is still shown."""
     records, ref, old = RunLogRepository(ground.secret), Ref("pages", "phase2"), "phase2-29000000"

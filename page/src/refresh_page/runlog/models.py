@@ -74,6 +74,8 @@ class NodeRow:
     sqlstate: str | None
     message: str | None
     ended_at: datetime
+    parents: list[str] | None = None
+    """IDs of what a model reads; None for a test, and in the run log of an older runner."""
 
     @property
     def is_test(self) -> bool:
@@ -138,8 +140,10 @@ RUNS: Final = f"{_RUNS} order by started_at desc limit {RUNS_SHOWN}) as run orde
 RUN: Final = f"{_RUNS} and run_id = %(run)s) as run"
 STEPS: Final = f"select {_STEP_COLUMNS} from dbt_refresh_step where run_id = any(%(runs)s) order by position limit {RUNS_SHOWN * 24}"  # noqa: S608 - constants
 MARTS: Final = f"select {_MART_COLUMNS} from dbt_refresh_mart where run_id = any(%(runs)s) order by relation limit {RUNS_SHOWN * 64}"  # noqa: S608 - constants
-NODES: Final = f"""select node_id, node, step, state, seconds, sqlstate, left(message, {_MAX_MESSAGE}), ended_at from dbt_refresh_node
-    where run_id = %(run)s order by state in ('failed', 'broken') desc, ended_at limit {NODES_SHOWN}"""  # noqa: S608 - constants
+NODES: Final = f"""select node.* from (select null::jsonb as parents) as absent
+    cross join lateral (select node_id, node, step, state, seconds, sqlstate, left(message, {_MAX_MESSAGE}), ended_at, parents
+        from dbt_refresh_node where run_id = %(run)s order by state in ('failed', 'broken') desc, ended_at limit {NODES_SHOWN}) as node
+    order by state in ('failed', 'broken') desc, ended_at"""  # noqa: S608 - constants
 ARTIFACTS: Final = """select name, media_type, octet_length(content) from dbt_refresh_artifact where run_id = %(run)s
     union all select 'docs.html', docs.media_type, octet_length(docs.content) from dbt_refresh_docs docs
     join dbt_refresh_run run using (project) where run_id = %(run)s order by 1 limit 50"""

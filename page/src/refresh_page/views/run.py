@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from refresh_page.kube.models import Ref, Refresh
 from refresh_page.runlog.models import FAILING_ROWS, RUN_LOG, RunLogState, RunRows
+from refresh_page.views.graph import graph_of
 from refresh_page.views.log_lines import last_lines
 from refresh_page.views.run_models import Artifact, Node, Rows, RunView
 from refresh_page.views.run_source import RunSource, node_view
@@ -42,6 +43,7 @@ def run_view(
         length=max(1.0, (end - start).total_seconds(), *((step.start or 0.0) + (step.seconds or 0.0) for step in steps)),
         steps=steps,
         failures=_failures(rows, start, files.get(FAILING_ROWS, "{}")) if rows else (),
+        graph=graph_of(rows.nodes) if rows else None,
         marts=source.marts(run, rows),
         tests=progress.tests if progress else None,
         endpoints=tuple(progress.endpoints) if progress else (),

@@ -5,9 +5,12 @@ bars, a line and a median need only a page of arithmetic.
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from refresh_page.views.graph import Graph, GraphNode
 
 WIDTH: Final = 600.0
 HEIGHT: Final = 100.0
@@ -105,6 +108,52 @@ def marks(spans: Iterable[tuple[float, float]], top: float, bottom: float) -> st
         left = min(begin * ROW, ROW - _LEAST_MARK)
         found.append(f"M{_round(left):g} {top:g}h{_round(min(width, ROW - left)):g}V{bottom:g}h-{_round(min(width, ROW - left)):g}z")
     return "".join(found)
+
+
+BOX_WIDTH: Final = 210
+BOX_HEIGHT: Final = 44
+_COLUMN: Final = BOX_WIDTH + 60
+_LINE: Final = BOX_HEIGHT + 14
+_EDGE: Final = 4
+"""Room around the boxes for the outline of the one with the focus."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node of a graph, with its upper left corner."""
+
+    x: float
+    y: float
+    node: GraphNode
+
+
+@dataclass(frozen=True)
+class GraphDrawing:
+    """A graph in pixels."""
+
+    width: float
+    height: float
+    boxes: tuple[Box, ...]
+    edges: str
+    """An SVG path with a curve from each box to each that reads it."""
+
+
+def graph_drawing(graph: Graph) -> GraphDrawing:
+    """Return where to draw the nodes of a graph: columns from left to right, each in the middle."""
+    sizes = Counter(node.column for node in graph.nodes)
+    most = max(sizes.values(), default=0)
+    boxes = {
+        node.id: Box(_EDGE + node.column * _COLUMN, _EDGE + (node.row + (most - sizes[node.column]) / 2) * _LINE, node)
+        for node in graph.nodes
+    }
+    edges = []
+    for box in boxes.values():
+        for begin in (boxes[each] for each in box.node.parents):
+            x, y, end_x, end_y = begin.x + BOX_WIDTH, begin.y + BOX_HEIGHT / 2, box.x, box.y + BOX_HEIGHT / 2
+            middle = (x + end_x) / 2
+            edges.append(f"M{x:g} {y:g}C{middle:g} {y:g} {middle:g} {end_y:g} {end_x:g} {end_y:g}")
+    width = 2 * _EDGE + max(sizes, default=0) * _COLUMN + BOX_WIDTH
+    return GraphDrawing(width, 2 * _EDGE + most * _LINE - (_LINE - BOX_HEIGHT), tuple(boxes.values()), "".join(edges))
 
 
 def text_width(text: str) -> int:

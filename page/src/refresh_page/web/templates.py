@@ -9,10 +9,11 @@ from markupsafe import Markup
 from refresh_api.model import time_text
 from refresh_api.plain import plain
 from refresh_api.project import short_revision
+from refresh_api.status import clip
 from refresh_page.i18n.locale import Locale
 from refresh_page.views.issue_texts import issue_text
 from refresh_page.web.charts import Charts, coming_marks
-from refresh_page.web.svg import text_width
+from refresh_page.web.svg import BOX_HEIGHT, BOX_WIDTH, graph_drawing, text_width
 from refresh_page.web.tones import SIGNS, TONES
 
 
@@ -38,6 +39,9 @@ class Templates:
             revision=_revision,
             text_width=text_width,
             coming_marks=coming_marks,
+            graph_drawing=graph_drawing,
+            box=(BOX_WIDTH, BOX_HEIGHT),
+            clip=clip,
         )
 
     def render(self, template: str, locale: Locale, version: str, /, **values: object) -> str:
