@@ -83,12 +83,15 @@ def test_the_pod_meets_pod_security_restricted():
 
 
 def test_each_secret_is_mounted_once_and_only_the_warehouses_is_required():
-    """A missing Secret of a channel must not keep the pod from starting."""
-    pod = pod_of()
+    """A missing Secret of a channel, a bucket or a collector must not keep the pod from starting."""
+    bucket = {"endpoint": "https://s3", "bucket": "files", "secretRef": {"name": "bucket"}}
+    pod = pod_of(artifacts={"store": {"s3": bucket}}, tracing={"headersSecretRef": {"name": "collector", "key": "headers"}})
     sources = {volume["secret"]["secretName"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
     mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-    assert mounts == {"/tmp"} | {f"/run/refresh/secrets/{name}" for name in ("warehouse", "slack", "smtp")}
-    assert {name: source.get("optional", False) for name, source in sources.items()} == {"warehouse": False, "slack": True, "smtp": True}
+    assert mounts == {"/tmp"} | {f"/run/refresh/secrets/{name}" for name in ("warehouse", "slack", "smtp", "bucket", "collector")}
+    assert {name for name, source in sources.items() if not source.get("optional")} == {"warehouse"}
+    assert "items" not in sources["bucket"]
+    assert sources["collector"]["items"] == [{"key": "headers", "path": "headers"}]
     assert sources["slack"]["items"] == [{"key": "url", "path": "url"}]
 
 

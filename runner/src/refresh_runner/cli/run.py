@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,6 +24,7 @@ from refresh_api.status import Outcome, ProjectStatus, Reason
 from refresh_notify import Rules
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer
 from refresh_runner.cli.project_option import project_of
+from refresh_runner.core.after_run import Work, do_all
 from refresh_runner.core.compression import unpacked
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, redactor
@@ -141,6 +142,7 @@ def _run(context: RunContext, environment: Environment) -> int:
     secrets, unreadable = context.secrets()
     redact = redactor(plan.run_request.spec, secrets, environment.variables, environment.account / "token")
     services: Services | None = None
+    afterwards: list[Callable[[], Work | None]] = []
     with ExitStack() as stack:
         reporter = RunReporter(_reporter_config(context, environment, redact, secrets), stack)
         progress = RunProgress(plan, environment.clock, [reporter.update], redact, context.source.status)
@@ -152,7 +154,7 @@ def _run(context: RunContext, environment: Environment) -> int:
 
             tracer = Tracer(plan, traces, reporter.secrets, redact)
             progress.subscribe(tracer.update)
-            stack.callback(lambda: tracer.send(services))
+            afterwards.append(lambda: tracer.work(services))
         try:
             if unreadable:
                 raise unreadable
@@ -168,7 +170,7 @@ def _run(context: RunContext, environment: Environment) -> int:
 
                 describer = Describer(plan, services, access)
                 progress.subscribe(describer.update)
-                stack.callback(describer.send)
+                afterwards.append(describer.work)
             report = run(plan, services, progress, reporter.enable_status)
         reporter.finish(report, progress)
         kept = plan.run_request.spec.artifacts
@@ -176,7 +178,8 @@ def _run(context: RunContext, environment: Environment) -> int:
             # here, so that runs without it do not import it
             from refresh_runner.object_store.upload import upload
 
-            upload(plan, kept, reporter.secrets, lambda: _files(reporter, services))
+            afterwards.append(lambda: upload(plan, kept, reporter.secrets, lambda: _files(reporter, services)))
+        do_all([work for each in afterwards if (work := each())])
     return report.exit_code
 
 

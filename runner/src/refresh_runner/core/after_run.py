@@ -2,7 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 _log = logging.getLogger(__name__)
 
@@ -11,22 +13,37 @@ class NotDoneError(Exception):
     """The work was not done, or only in part; the text says why, and quotes neither a secret nor an answer."""
 
 
-def do_within(name: str, seconds: float, work: Callable[[], str]) -> bool:
-    """Do the work on a thread, and log what it returns, or why it was not done. Return whether it ended, at most a second too late."""
+@dataclass(frozen=True)
+class Work:
+    """Something to do after a run."""
 
-    def do() -> None:
-        try:
-            _log.info("%s: %s", name, work())
-        except NotDoneError as error:
-            _log.warning("%s: %s", name, error)
-        except Exception as error:
-            # its text may quote anything
-            _log.warning("%s: internal error: %s", name, type(error).__name__, exc_info=True)
+    name: str
+    seconds: float
+    """How long it may take. Work that calls no server has no deadline of its own, so it is waited for a second longer."""
+    do: Callable[[], str]
+    """Does it, and returns what was done. NotDoneError if it was not."""
+    give_up: Callable[[], None] = lambda: None
+    """Called if it takes longer."""
 
-    worker = threading.Thread(target=do, name=name, daemon=True)
-    worker.start()
-    # Work that calls no server has no deadline of its own.
-    worker.join(seconds + 1)
-    if worker.is_alive():
-        _log.warning("%s: not finished within %.0f s", name, seconds)
-    return not worker.is_alive()
+
+def do_all(works: Iterable[Work]) -> None:
+    """Do all work at the same time, each on a thread, and log what was done, or why it was not."""
+    started = [(work, threading.Thread(target=_do, args=[work], name=work.name, daemon=True)) for work in works]
+    begun = time.monotonic()
+    for _, thread in started:
+        thread.start()
+    for work, thread in started:
+        thread.join(max(begun + work.seconds + 1 - time.monotonic(), 0))
+        if thread.is_alive():
+            _log.warning("%s: not finished within %.0f s", work.name, work.seconds)
+            work.give_up()
+
+
+def _do(work: Work) -> None:
+    try:
+        _log.info("%s: %s", work.name, work.do())
+    except NotDoneError as error:
+        _log.warning("%s: %s", work.name, error)
+    except Exception as error:
+        # its text may quote anything
+        _log.warning("%s: internal error: %s", work.name, type(error).__name__, exc_info=True)

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from refresh_api.lineage import TIMEOUT, Lineage
 from refresh_api.status import Run, StepState
 from refresh_notify.calls import Caller, CallError, proxy_for
-from refresh_runner.core.after_run import NotDoneError, do_within
+from refresh_runner.core.after_run import NotDoneError, Work
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import header_value
 from refresh_runner.lineage.events import DescribedRun
@@ -42,13 +42,12 @@ class Describer:
             if step.state not in (StepState.PENDING, StepState.RUNNING):
                 self._ends.setdefault(step.name, run.heartbeat_time)
 
-    def send(self) -> None:
-        """Send the events, within TIMEOUT; none if another attempt follows. The run has released the warehouse."""
+    def work(self) -> Work | None:
+        """Return the work of sending the events; None if another attempt follows."""
         run, lineage = self._run, self._plan.run_request.spec.lineage
         if run is None or run.outcome is None or lineage is None:
-            return
-        if not do_within("lineage", TIMEOUT, lambda: self._send(lineage, run)):
-            self._warehouse.abort()
+            return None
+        return Work("lineage", TIMEOUT, lambda: self._send(lineage, run), self._warehouse.abort)
 
     def _send(self, lineage: Lineage, run: Run) -> str:
         try:

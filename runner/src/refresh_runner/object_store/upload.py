@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from refresh_api.artifacts import LARGEST, TIMEOUT, Artifacts
-from refresh_runner.core.after_run import NotDoneError, do_within
+from refresh_runner.core.after_run import NotDoneError, Work
 from refresh_runner.model.plan import Plan
 from refresh_runner.object_store.s3 import Bucket, credentials_of
 from refresh_runner.runlog.artifacts import Artifact
@@ -15,11 +15,11 @@ from refresh_runner.runlog.artifacts import Artifact
 _log = logging.getLogger(__name__)
 
 
-def upload(plan: Plan, artifacts: Artifacts, secrets: Mapping[str, Mapping[str, str]], files: Callable[[], Iterable[Artifact]]) -> None:
-    """Write the files, within TIMEOUT. The run has released the warehouse."""
+def upload(plan: Plan, artifacts: Artifacts, secrets: Mapping[str, Mapping[str, str]], files: Callable[[], Iterable[Artifact]]) -> Work:
+    """Return the work of writing the files."""
     refresh = plan.run_request.refresh
     place = f"{refresh.namespace}/{refresh.name}/{plan.attempt.run_id}"
-    do_within("artifacts", TIMEOUT, lambda: _write(artifacts, place, secrets, files))
+    return Work("artifacts", TIMEOUT, lambda: _write(artifacts, place, secrets, files))
 
 
 def _write(artifacts: Artifacts, place: str, secrets: Mapping[str, Mapping[str, str]], files: Callable[[], Iterable[Artifact]]) -> str:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from refresh_api.status import Run, StepState
 from refresh_api.tracing import TIMEOUT, pairs
 from refresh_notify.calls import Answer, Caller, CallError, proxy_for, tried
-from refresh_runner.core.after_run import NotDoneError, do_within
+from refresh_runner.core.after_run import NotDoneError, Work
 from refresh_runner.core.secrets import Redactor, header_value
 from refresh_runner.model.plan import Plan
 from refresh_runner.run.services import Services
@@ -51,10 +51,10 @@ class Tracer:
             elif step.state is not StepState.PENDING:
                 self._ends.setdefault(step.name, run.heartbeat_time)
 
-    def send(self, services: Services | None) -> None:
-        """Send the spans, within TIMEOUT; without services, as without a warehouse, that of the attempt. The warehouse is free."""
-        if run := self._run:
-            do_within("traces", TIMEOUT, lambda: self._send(run, services))
+    def work(self, services: Services | None) -> Work | None:
+        """Return the work of sending the spans; without services, as without a warehouse, only that of the attempt."""
+        run = self._run
+        return Work("traces", TIMEOUT, lambda: self._send(run, services)) if run else None
 
     def _send(self, run: Run, services: Services | None) -> str:
         ends = time.monotonic() + TIMEOUT
