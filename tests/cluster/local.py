@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cluster.builders import Buildah
-from cluster.embedded.binaries import COREDNS, HELM_PROGRAM, KUBE, NODE, build, link_tools, place_of
+from cluster.embedded.binaries import COREDNS, HELM_PROGRAM, KUBE, KUBE_ROUTER, NODE, build, link_tools, place_of
 from cluster.embedded.full import EmbeddedCluster, Programs
 from cluster.errors import ClusterError
 from cluster.images import IMAGES, build_images
@@ -56,6 +56,10 @@ class LocalCluster:
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
         """Forward a port of this machine to a Service."""
         return self.cluster.expose(service, namespace, port, host_port)
+
+    def enforce_network_policies(self) -> None:
+        """Act on NetworkPolicies until `down`; the program for it is built first, once per machine."""
+        self.cluster.enforce_network_policies(build(KUBE_ROUTER, self._paths.cache))
 
     def down(self) -> None:
         """Stop and remove the cluster."""

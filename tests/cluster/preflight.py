@@ -26,6 +26,7 @@ PACKAGES = {
     "debootstrap": "debootstrap",
     "git": "git",
     "ip": "iproute2",
+    "ipset": "ipset",
     "iptables": "iptables",
     "nsenter": "util-linux",
     "ptp": "containernetworking-plugins",

@@ -67,6 +67,7 @@ KUBEADM = Program(
 )
 NODE = Program("node", _MODULES / "inside", ".", "a second", environment=(("CGO_ENABLED", "0"),))
 KIND = Program("kind", _MODULES / "kind", "sigs.k8s.io/kind", "half a minute")
+KUBE_ROUTER = Program("kube-router", _MODULES / "kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router", "2 minutes")
 HELM_PROGRAM = Program(
     "helm", _MODULES / "helm", "helm.sh/helm/v4/cmd/helm", "about 3 minutes", (f"-X helm.sh/helm/v4/internal/version.version=v{HELM}",)
 )

@@ -102,6 +102,12 @@ class EmbeddedCluster:
             self._remember({**known, name: chosen})
         return chosen.port
 
+    def enforce_network_policies(self, kube_router: Path) -> None:
+        """Act on NetworkPolicies until `down`. Without this they are stored, and nothing acts on them, as in many networks."""
+        if not self.processes.alive(_KUBE_ROUTER):
+            shutil.copy(kube_router, self.home / _KUBE_ROUTER)
+            self.node.start_component(_KUBE_ROUTER, [f"/node/{_KUBE_ROUTER}", *node_files.kube_router()])
+
     def stop_component(self, name: str) -> None:
         """Kill a component, as in a crash; its data are kept."""
         self._components().stop(name)
@@ -232,6 +238,7 @@ class EmbeddedCluster:
 
 
 _API_RELAY = "relay-api"
+_KUBE_ROUTER = "kube-router"
 _CTR = ("ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io")
 
 

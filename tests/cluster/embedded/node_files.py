@@ -115,6 +115,21 @@ def kube_proxy() -> list[str]:
     ]
 
 
+def kube_router() -> list[str]:
+    """Return kube-router's command line, which only acts on NetworkPolicies."""
+    return [
+        "--kubeconfig=/node/pki/internal.kubeconfig",
+        "--hostname-override=node",
+        "--run-firewall=true",
+        "--run-router=false",
+        "--run-service-proxy=false",
+        "--run-loadbalancer=false",
+        "--enable-ipv6=false",
+        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        "--health-port=0",
+    ]
+
+
 def image_archive(name: str, program: bytes) -> bytes:
     """Return an image (docker-archive) of one static program."""
     layer = _tar({"program": (program, 0o755)})
