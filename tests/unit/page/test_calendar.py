@@ -223,13 +223,35 @@ def test_the_search_leaves_out_refreshes_and_not_what_they_overlap():
 
 
 @pytest.mark.parametrize(
-    "spec", [{"schedule": "61 * * * *"}, {"schedule": ""}, {"timeZone": "Mars/Olympus"}, {"schedule": None}, {"warehouse": 7}]
+    ("start", "end"), [("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"), ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z")]
+)
+def test_a_wrong_clock_does_not_break_the_calendar(start: str, end: str):
+    """A run of 9998 years, or of less than nothing, that still runs."""
+    runs = [{**build_history_entry("a-1", NOW), "startTime": start, "completionTime": end}]
+    active = [{"id": "a-2", "trigger": "Requested", "startTime": end}]
+    wrong = refresh_of(build_refresh("a", NOW, runs, spec={"schedule": "0 * * * *"}, active=active))
+    shown = rows(wrong, refresh("b"))
+    assert len(shown["a"].runs) == 24
+    assert (shown["a"].usual_seconds or 0) >= 0
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"schedule": "61 * * * *"},
+        {"schedule": ""},
+        {"timeZone": "Mars/Olympus"},
+        {"timeZone": "Mars/Olympus", "suspend": True},
+        {"schedule": None},
+        {"warehouse": 7},
+    ],
 )
 def test_a_spec_that_cannot_be_read_is_listed_without_a_run(spec: Json):
     """A newer version may accept what this one does not; the other refreshes are shown all the same."""
-    shown = rows(
-        refresh("a", **spec) if "schedule" not in spec else refresh_of({**item("a"), "spec": {**item("a")["spec"], **spec}}), refresh("b")
-    )
+    whole = item("a")
+    bad = refresh_of({**whole, "spec": {**whole["spec"], **spec}})
+    shown = rows(bad, refresh("b"))
+    assert rows(bad).keys() == {"a"}
     assert shown["a"].blocked == ("warehouse" not in spec)
     assert len(shown["b"].runs) == 1
 

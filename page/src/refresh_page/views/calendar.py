@@ -181,16 +181,16 @@ class _Plan:
 
 def _plan(refresh: Refresh, now: datetime) -> _Plan:
     usual = _usual(refresh)
-    begin = now
-    if suspension(refresh):
-        if refresh.status.suspended_until is None:
-            return _Plan(refresh, usual)
-        begin = max(now, refresh.status.suspended_until)
     line = cron.resolve(refresh.spec.schedule, str(refresh.ref))
     try:
         schedule = cron.parse(line, refresh.spec.time_zone)
     except (ValueError, LookupError):
         return _Plan(refresh, usual, is_valid=False)
+    begin = now
+    if suspension(refresh):
+        if refresh.status.suspended_until is None:
+            return _Plan(refresh, usual)
+        begin = max(now, refresh.status.suspended_until)
     if (daily := len(schedule.hours) * len(schedule.minutes)) > MAX_DAILY:
         return _Plan(refresh, usual, runs_per_day=daily)
     first, last = now.astimezone(UTC).date(), (now + SPAN).astimezone(UTC).date()
@@ -210,7 +210,7 @@ def _starts(line: str, zone: str, day: date) -> tuple[datetime, ...]:
 def _usual(refresh: Refresh) -> timedelta | None:
     """Return the median duration of the plain runs that succeeded, as scheduled ones are; None without any."""
     plain = (run for run in refresh.status.history if run.outcome in GOOD and not run.mode)
-    lengths = [run.completion_time - run.start_time for run in plain if run.start_time]
+    lengths = [max(timedelta(), run.completion_time - run.start_time) for run in plain if run.start_time]
     return timedelta(seconds=median(each.total_seconds() for each in lengths)) if lengths else None
 
 
@@ -249,7 +249,7 @@ class _Warehouse:
         self._free_at, self._holder = now, -1
         for number, plan in enumerate(plans):
             if plan.refresh.status.active:
-                self._hold(number, plan.refresh.status.active[0].start_time)
+                self._hold(number, min(now, plan.refresh.status.active[0].start_time))
 
     def runs(self) -> dict[int, list[ComingRun]]:
         """Return the runs of each refresh, by its number."""
@@ -280,7 +280,8 @@ class _Warehouse:
 
     def _hold(self, number: int, begin: datetime) -> None:
         """Let a run hold the warehouse for as long as usual."""
-        end = begin + (self._plans[number].usual or timedelta())
+        # Whoever writes the status may have a wrong clock.
+        end = begin + min(self._plans[number].usual or timedelta(), SPAN)
         self._ends[number] = end
         if end > self._free_at:
             self._free_at, self._holder = end, number
