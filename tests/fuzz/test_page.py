@@ -66,11 +66,11 @@ class Told(RunLogReader):
         super().__init__(None)
         self._rows, self._files = rows, files
 
-    async def of_refresh(self, _ref: Ref) -> RunLogResult[RefreshRows]:
+    async def refresh_rows(self, _ref: Ref) -> RunLogResult[RefreshRows]:
         """Return the run."""
         return RunLogResult(RefreshRows((self._rows.run,), self._rows.steps, self._rows.marts), RunLogState.AVAILABLE)
 
-    async def of_run(self, _ref: Ref, _run: str) -> tuple[RunLogResult[RunRows], dict[str, str]]:
+    async def run_rows(self, _ref: Ref, _run: str) -> tuple[RunLogResult[RunRows], dict[str, str]]:
         """Return the run."""
         return RunLogResult(self._rows, RunLogState.AVAILABLE), self._files
 
@@ -84,7 +84,7 @@ async def answers(store: Store, past: RunLogReader) -> dict[str, httpx.Response]
     transport = httpx.ASGITransport(app=application(site))
     found = {}
     async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
-        for path in ("/", HERE, f"{HERE}/runs/{RUN}"):
+        for path in ("/", "/calendar", HERE, f"{HERE}/runs/{RUN}"):
             for language in ("en", "fr"):
                 found[f"{path} {language}"] = await client.get(path, headers={"Accept-Language": language})
             found[f"{path} json"] = await client.get(path, headers={"Accept": "application/json"})
@@ -109,7 +109,7 @@ def look(refresh: dict[str, Any], past: RunLogReader) -> None:
 
 
 def test_the_control_a_good_refresh_is_shown_and_a_mark_would_be_found() -> None:
-    """All paths answer 200; a template engine without escaping would pass the mark on."""
+    """All paths answer 200; a template engine without escaping would pass the mark on. Rows of the run log reach the page."""
     store = Store(NOW, ("",))
     store.replace("", [refresh_of(GOOD)])
     found = asyncio.run(answers(store, RunLogReader(None)))
@@ -118,6 +118,10 @@ def test_the_control_a_good_refresh_is_shown_and_a_mark_would_be_found() -> None
     store.replace("", [refresh_of(marked)])
     shown = asyncio.run(answers(store, RunLogReader(None)))["/ en"].text
     assert "&lt;x-fuzz" in shown
+    run = RunRow(RUN, "refresh", 1, 1, None, "Finished", "Failed", None, MARK, None, NOW, NOW, NOW)
+    node = NodeRow("model.p.a", MARK, "staging", "broken", 1.0, None, MARK, NOW, ["source.p.raw.a"])
+    shown = asyncio.run(answers(store, Told(RunRows(run, nodes=(node,)), {})))[f"{HERE}/runs/{RUN} en"].text
+    assert shown.count("&lt;x-fuzz") > 3
 
 
 @settings(max_examples=max(50, CASES // 4))
