@@ -103,7 +103,7 @@ test-arm64: setup ## each Python package that the images install has a wheel for
 
 fuzz: setup ## hostile specs, statuses, rows and files for API server, operator, page, plugin, runner and lint (CASES=1000 SEED=21; seven minutes)
 	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/integration/contract/test_models_and_schema.py -k disagree --hypothesis-seed=$(or $(SEED),21)
-	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/fuzz --hypothesis-seed=$(or $(SEED),21) && echo "fuzz: $(or $(CASES),1000) cases for each of 11 targets of values, a quarter as many for each of 2 targets of pages; seed $(or $(SEED),21)"
+	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/fuzz --hypothesis-seed=$(or $(SEED),21) && echo "fuzz: $(or $(CASES),1000) cases for each of 12 targets of values, a quarter as many for each of 2 targets of pages; seed $(or $(SEED),21)"
 
 test-browser: setup ## the page in a real browser, Debian's chromium (two minutes)
 	@scripts/test-browser

@@ -25,6 +25,7 @@ from refresh_cli.show import history_text, status_text
 from refresh_runner.cli.lint import Check
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
 from refresh_runner.model.plan import Attempt, plan_for
+from support.imports import SOURCES, example, import_files
 from support.snapshots import NOW
 
 FILE: dict[str, object] = {
@@ -214,3 +215,25 @@ def test_variables_of_any_depth_are_read_or_refused(levels: Any) -> None:
             read(text)
         except ValueError:
             continue
+
+
+SECRET = "Vel0drome-1936"
+"""The value of an environment variable in these examples."""
+
+
+@given(st.data())
+def test_damaged_sources_are_imported_or_refused(data: st.DataObject) -> None:
+    """What is printed is a valid refresh, an error is one line, and neither has the value of an environment variable."""
+    name = data.draw(st.sampled_from(["CronJob", "dagctl-dbt", "BashOperator"]))
+    (path,) = example(name)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / path.name
+        file.write_text(data.draw(damaged(path.read_text())))
+        code, output, errors = import_files(SOURCES[name][0], file)
+        assert (code, bool(output)) in ((0, True), (1, False))
+        assert SECRET not in output + errors
+        assert is_plain(output)
+        assert len(errors.splitlines()) == code
+        if output:
+            file.write_text(output)
+            run_request_from_file(file)

@@ -87,7 +87,7 @@ def test_settings_are_read():
         ("dbt build --exclude-resource-type seed", "chooses by type of resource"),
         ("dbt run --event-time-start 2026-01-01", "has --event-time-start"),
         ("dbt run --empty", "has --empty"),
-        ("dbt run --vars", "incomplete"),
+        ("dbt run --vars", "has a value where --vars takes none, or none where it takes one"),
         ("dbt clone --state prod", "dbt clone is not converted"),
         ("dbt $COMMAND", "gets its command when the source runs"),
         ("dbt run-operation grant_readers --args '{role: bi}'", "runs grant_readers"),
@@ -180,6 +180,14 @@ def test_other_programs_are_named_without_their_arguments():
     assert (note.place, note.text[:15]) == ("task load, line 3 of the script", "`curl` is not d")
     assert "pw-99" in script.hidden
     assert "abcdef" not in note.text
+
+
+@pytest.mark.parametrize("text", ["dbt run --full-refresh=Geheim-1", "dbt run --pw=Geheim-1", "dbt run -pGeheim-1", "dbt Geheim-1 --x"])
+def test_a_value_that_is_not_understood_is_not_quoted(text):
+    """It may be a secret; its option is named, if it has a name."""
+    script = of_script(text, "here")
+    assert not script.commands
+    assert "Geheim" not in decisions(script)
 
 
 def test_what_prepares_a_run_is_passed_over():

@@ -123,6 +123,40 @@ def test_no_login_of_the_repository_is_copied(written):
     assert "T0p" not in text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "timeout"), [(0, "15m"), (None, "15m"), ("x", "15m"), (-1, "15m"), (90, "1m30s"), ("3600", "1h"), (10**30, "168h")]
+)
+def test_a_limit_of_time_is_read_in_all_its_forms(written, seconds, timeout):
+    """0 is no limit. More than a week is a week."""
+    assert spec_of(imported("dbt-platform", written(job(execution={"timeout_seconds": seconds}))))["timeout"] == timeout
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("git@git.example.org:data/velos.git", "ssh://git@git.example.org/data/velos.git"),
+        ("ssh://git@git.example.org/data/velos.git", "ssh://git@git.example.org/data/velos.git"),
+        ("https://git.example.org/data/velos", "https://git.example.org/data/velos"),
+        ("https://me@git.example.org/data/velos", "https://git.example.org/data/velos"),
+        ("git://git.example.org/data/velos.git", None),
+        ("http://git.example.org/data/velos.git", None),
+        ("https:me/T0k3n-4711@git.example.org/data", None),
+        ("/srv/velos.git", None),
+    ],
+)
+def test_an_address_is_written_as_a_spec_has_it_or_not_at_all(written, address, url):
+    """Other forms are not guessed. A token is in none."""
+    environment = copy.deepcopy(RESPONSE["data"]["environment"])
+    environment["project"]["repository"]["remote_url"] = address
+    text = imported("dbt-platform", written(job(environment=environment)))
+    assert "T0k3n" not in text
+    if url:
+        assert spec_of(text)["project"]["git"]["url"] == url
+    else:
+        assert "project" not in spec_of(text)
+        assert any("the source has another address: write it" in each for each in comments(text))
+
+
 def test_no_valid_json_is_an_error(tmp_path):
     """With the place."""
     (tmp_path / "x.json").write_text("{")

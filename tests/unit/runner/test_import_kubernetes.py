@@ -160,6 +160,15 @@ def test_a_file_that_is_no_manifest_is_an_error(tmp_path, text):
     assert (code, output, errors.startswith("✗ ")) == (1, "", True)
 
 
+@pytest.mark.parametrize("text", ["password: Geheim-1: x", "password: *Geheim-1", "{a: Geheim-1", "a: Geheim-1\na: b", "'Geheim-1"])
+def test_a_line_that_is_no_yaml_is_not_quoted(tmp_path, text):
+    """It may have a secret; its place is enough."""
+    (tmp_path / "x.yaml").write_text(text)
+    errors = import_files("cronjob", tmp_path / "x.yaml")[2]
+    assert "is not valid YAML: line " in errors
+    assert "Geheim" not in errors
+
+
 def test_a_file_that_is_missing_or_not_writable_is_an_error(tmp_path):
     """As for any other command."""
     assert "cannot be read: No such file" in import_files("cronjob", tmp_path / "none")[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -43,6 +44,7 @@ _IGNORED_WITH_VALUE: Final = (
 _SETTINGS: Final = ("--fail-fast", "--no-fail-fast", "--warn-error", "--no-warn-error", "-x")
 _SETTINGS_WITH_VALUE: Final = ("--warn-error-options", "--indirect-selection")
 """Options that a project can also set under `flags` in dbt_project.yml."""
+_OPTION: Final = re.compile(r"--?[a-z][a-z-]*")
 _STATEFUL: Final = ("state:", "result:", "source_status:")
 """Methods of selectors that compare with another run."""
 
@@ -58,7 +60,7 @@ class Parsed:
 
 
 class _ArgumentError(Exception):
-    """An option without its value."""
+    """An option without its value, or with one that it does not take. Has the name of the option."""
 
 
 class _Named(argparse.Action):
@@ -70,7 +72,9 @@ class _Named(argparse.Action):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise _ArgumentError(message)
+        # the message quotes the value, which may be a secret
+        named = re.match(r"argument ([\w/-]+):", message)
+        raise _ArgumentError(named[1] if named else "an option")
 
 
 def parse_dbt(words: Sequence[str], place: str) -> Parsed:
@@ -78,9 +82,9 @@ def parse_dbt(words: Sequence[str], place: str) -> Parsed:
     try:
         args, rest = _parser().parse_known_args(list(words))
     except _ArgumentError as error:
-        return _refused(place, "dbt", f"has an option that is incomplete: {error}")
+        return _refused(place, "dbt", f"has a value where {error} takes none, or none where it takes one")
     names = [word for word in rest if not word.startswith("-")]
-    unknown = [word.partition("=")[0] for word in rest if word.startswith("-")]
+    unknown = [named[0] if (named := _OPTION.match(word)) else "an option" for word in rest if word.startswith("-")]
     verb = _VERBS.get(tuple(names[:2])) or _VERBS.get(tuple(names[:1]))
     if verb is None:
         return _other(names, place)

@@ -11,7 +11,7 @@ from typing import Final
 from refresh_runner.importers import schedules
 from refresh_runner.importers.commands import COMPUTED, parse_dbt
 from refresh_runner.importers.description import DbtCommand, Description, Overrides, UnreadableError, Verb
-from refresh_runner.importers.findings import Findings, chosen
+from refresh_runner.importers.findings import Findings, chosen, seconds
 from refresh_runner.importers.python_source import ComputedError, PythonSource, Symbol
 
 _BY_HAND: Final = "give a schedule by --schedule"
@@ -257,8 +257,8 @@ class _Reading:
         for arguments in (job, self._schedule.arguments):
             found = self._source.written(arguments.get("tags"))
             tags |= found if isinstance(found, dict) else {}
-        retries, runtime = (str(tags.get(f"dagster/{name}", "")) for name in ("max_retries", "max_runtime"))
-        return int(retries) if retries.isdecimal() else None, timedelta(seconds=int(runtime)) if runtime.isdecimal() else None
+        retries = str(tags.get("dagster/max_retries", ""))
+        return int(retries) if retries.isdecimal() else None, seconds(tags.get("dagster/max_runtime"))
 
     def _notes(self, place: str) -> None:
         """Note what Dagster does with a schedule and not with a refresh."""

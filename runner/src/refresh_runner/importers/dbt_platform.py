@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from pydantic import JsonValue
 
 from refresh_runner.importers import schedules
 from refresh_runner.importers.description import DbtCommand, Description, GitProject, Note, Overrides, UnreadableError, Verb
-from refresh_runner.importers.findings import Findings, chosen
+from refresh_runner.importers.findings import Findings, chosen, seconds
 from refresh_runner.importers.hidden import logins
 from refresh_runner.importers.shell import of_script
 
@@ -31,10 +30,6 @@ def dbt_platform(content: bytes, file: str, overrides: Overrides) -> Description
     """Return the description of a job. Raise UnreadableError if it cannot be understood."""
     job = chosen(list(_jobs(content, file)), "job", overrides.only).content
     findings = Findings()
-    if _part(job, "execution").get("timeout_seconds"):
-        timeout = timedelta(seconds=int(str(_part(job, "execution")["timeout_seconds"])))
-    else:
-        timeout = None
     if job.get("run_generate_sources") is True:
         # The platform's own check does not fail the job.
         findings.commands.append(DbtCommand(Verb.FRESHNESS, "run_generate_sources", tolerated=True))
@@ -51,7 +46,7 @@ def dbt_platform(content: bytes, file: str, overrides: Overrides) -> Description
         schedule=_schedule(job, overrides),
         commands=(),
         is_suspended=_part(job, "triggers").get("schedule") is not True,
-        timeout=timeout,
+        timeout=seconds(_part(job, "execution").get("timeout_seconds")),
         project=_project(findings, job),
         target=target if isinstance(target, str) else None,
         threads=threads if isinstance(threads, int) else None,

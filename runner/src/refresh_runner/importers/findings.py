@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from datetime import timedelta
+from typing import Final, Protocol, TypeVar
 
 from refresh_runner.importers.description import DbtCommand, Description, GitProject, Note, UnreadableError
 from refresh_runner.importers.shell import Script
+
+_LONGEST: Final = 10**9
+"""Seconds that are more than any limit of a refresh, and that a timedelta can have."""
 
 
 @dataclass
@@ -71,3 +75,11 @@ def chosen(candidates: Sequence[Candidate], what: str, only: str | None) -> Cand
     if only is not None:
         raise UnreadableError(f"--only {only}: {'several have' if matching else f'no {what} has'} this name; there are {names}")
     raise UnreadableError(f"there are {len(candidates)} of {what}; choose one by --only: {names}")
+
+
+def seconds(value: object) -> timedelta | None:
+    """Return a limit of time in seconds, as a number or a text; None for no limit, which some tools write as 0, and for anything else."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
+        return None
+    return timedelta(seconds=min(number, _LONGEST))

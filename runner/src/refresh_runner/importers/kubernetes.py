@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
+from yaml import MarkedYAMLError
 
 from refresh_api.values import Quantity
 from refresh_runner.importers import schedules
 from refresh_runner.importers.commands import SUBCOMMANDS
 from refresh_runner.importers.description import Description, GitProject, Overrides, UnreadableError
-from refresh_runner.importers.findings import Findings, chosen
+from refresh_runner.importers.findings import Findings, chosen, seconds
 from refresh_runner.importers.hidden import is_secret, leaves
 from refresh_runner.importers.schedules import Seconds
 from refresh_runner.importers.shell import Script, of_words
@@ -55,7 +55,7 @@ def cronjob(content: bytes, file: str, overrides: Overrides) -> Description:
             is_init = kind == "initContainers"
             _container(findings, container, f"{'init container' if is_init else 'container'} {name}", is_init=is_init)
     _settings(findings, spec, job, pod)
-    limits = [limit for limit in (_number(job, "activeDeadlineSeconds"), _number(pod, "activeDeadlineSeconds")) if limit]
+    limits = [limit for each in (job, pod) if (limit := seconds(each.get("activeDeadlineSeconds")))]
     description = Description(
         source=f"CronJob {found.title}",
         name=found.name,
@@ -64,7 +64,7 @@ def cronjob(content: bytes, file: str, overrides: Overrides) -> Description:
         time_zone=zone or "Etc/UTC",
         is_suspended=spec.get("suspend") is True,
         retries=_number(job, "backoffLimit"),
-        timeout=timedelta(seconds=min(limits)) if limits else None,
+        timeout=min(limits, default=None),
         project=placed(findings.project, findings.clone, findings.commands),
         resources=_resources(findings, [*_items(pod, "containers")]),
     )
@@ -127,7 +127,7 @@ def _objects(content: bytes, file: str, kind: str, api_version: str) -> Iterator
     try:
         documents = documents_in(content, file)
     except InvalidRunRequestError as error:
-        raise UnreadableError(str(error)) from error
+        raise UnreadableError(_said(error, file)) from error
     while documents:
         document = documents.pop(0)
         if not isinstance(document, dict):
@@ -140,6 +140,12 @@ def _objects(content: bytes, file: str, kind: str, api_version: str) -> Iterator
                 raise UnreadableError(f"{file}: this {kind} is of {document.get('apiVersion')}; expected {api_version}")
             metadata = _inner(document, "metadata")
             yield _Object(str(metadata.get("name") or ""), str(metadata.get("namespace") or ""), _inner(document, "spec"))
+
+
+def _said(error: InvalidRunRequestError, file: str) -> str:
+    """Return the message of an error. That of PyYAML quotes the line, which may have a secret: only the place is left of it."""
+    mark = error.__cause__.problem_mark if isinstance(error.__cause__, MarkedYAMLError) else None
+    return f"{file} is not valid YAML: line {mark.line + 1}, column {mark.column + 1}" if mark else str(error)
 
 
 def _container(findings: Findings, container: Json, place: str, *, is_init: bool) -> None:
@@ -220,7 +226,7 @@ def _resources(findings: Findings, containers: Sequence[Json]) -> dict[str, dict
     for side in ("requests", "limits"):
         values = _inner(_inner(containers[0], "resources"), side)
         kept = {name: values[name] for name in _RESOURCES if _is_quantity(values.get(name))}
-        if left := [name for name in values if name not in kept]:
+        if left := [str(name) for name in values if name not in kept]:
             findings.note(f"resources.{side}", f"{', '.join(left)} cannot be copied")
         if kept:
             found[side] = kept

@@ -30,6 +30,8 @@ MACROS: Final = {
 _ZONE: Final = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
 _EVERY: Final = re.compile(r"@every\s+(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _TO_SUNDAY: Final = re.compile(r"(?:([0-6])-)?7(?:/([1-7]))?")
+_LONGEST: Final = 100
+"""Maximum length of a line that is read; `spec.schedule` has at most 256 characters, and a message should have fewer."""
 _BY_HAND: Final = "give one by --schedule"
 
 
@@ -51,7 +53,7 @@ def zone_and_line(text: str) -> tuple[str | None, str]:
 
 def cron_line(text: str, place: str, seconds: Seconds = Seconds.NOWHERE) -> str:
     """Return a line as Kubernetes reads it. Raise UnreadableError if no line of five fields says the same."""
-    line = " ".join(text.split())
+    line = " ".join(text.split())[:_LONGEST]
     if every := _EVERY.fullmatch(line):
         hours, minutes, rest = (int(each or 0) for each in every.groups())
         return interval_line(timedelta(hours=hours, minutes=minutes, seconds=rest), None, place)

@@ -25,7 +25,7 @@ from refresh_runner.importers.hidden import without_login
 _DEFAULT_TIMEOUT: Final = timedelta(minutes=15)
 _MOST_RETRIES: Final = 10
 _LAYER_NAMES: Final = {Verb.SEED: "seeds", Verb.SNAPSHOT: "snapshots"}
-_SCP_ADDRESS: Final = re.compile(r"(?:ssh://)?(?:([\w.-]+)@)?([\w.-]+):(?!/)([^\s:]+)")
+_SCP_ADDRESS: Final = re.compile(r"(?:ssh://)?(?:([\w.-]+)@)?([\w.-]+):(?!/)([^\s:@]+)")
 """An address as scp writes it, `git@example.org:data/dbt.git`, and as some programs mix it with a scheme."""
 Spec = dict[str, JsonValue]
 
