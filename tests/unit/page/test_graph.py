@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -48,12 +49,27 @@ def test_a_node_is_right_of_everything_that_it_reads():
     found = {node.id: node for node in graph(REAL).nodes}
     for node in found.values():
         assert all(found[each].column < node.column for each in node.parents)
-    assert len({(node.column, node.row) for node in found.values()}) == len(found)
     assert found["model.sigeti.mart_indemnisations"].column == 3
     assert (found["source.sigeti.sigeti.factures"].column, found["seed.sigeti.zones"].column) == (0, 1)
     assert (found["seed.sigeti.zones"].state, found["seed.sigeti.zones"].kind, found["seed.sigeti.zones"].name) == (None, "seed", "zones")
-    for column, count in Counter(node.column for node in found.values()).items():
-        assert sorted(node.row for node in found.values() if node.column == column) == list(range(count))
+
+
+def test_no_edge_passes_through_a_box():
+    """It would look like an edge of that box. Nodes and lanes of a column have rows of their own, without gaps."""
+    chance = Random(7)
+    dense = {f"model.p.{number}": [f"model.p.{chance.randrange(number)}" for _ in range(chance.randrange(4))] for number in range(1, 120)}
+    for parents in (REAL, {"m.p.b": ["s.p.a"], "m.p.c": ["m.p.b", "s.p.a"], "m.p.d": ["m.p.c", "s.p.a"]}, dense):
+        found = graph(parents)
+        assert found.is_drawn
+        rows_of: dict[int, list[int]] = defaultdict(list)
+        for node in found.nodes:
+            for step, row in enumerate((node.row, *node.lanes)):
+                rows_of[node.column + step].append(row)
+        assert all(sorted(used) == list(range(len(used))) for used in rows_of.values())
+        drawing = graph_drawing(found)
+        passing = [(float(x), float(y)) for x, y in re.findall(r"M(\S+) (\S+)H", drawing.edges)]
+        assert bool(passing) == (parents is not REAL)
+        assert not any(box.x == x and box.y <= y <= box.y + BOX_HEIGHT for box in drawing.boxes for x, y in passing)
 
 
 def test_chains_beside_each_other_do_not_cross():

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from graphlib import CycleError, TopologicalSorter
 from statistics import mean
 from typing import Final
@@ -30,6 +31,8 @@ class GraphNode(Model):
     column: int = 0
     """Its place when drawn: everything that it reads is to the left."""
     row: int = 0
+    lanes: tuple[int, ...] = ()
+    """The rows in which its edges pass the columns after its own, to nodes that are further to the right."""
 
 
 class Graph(Model):
@@ -58,10 +61,7 @@ def graph_of(rows: Iterable[NodeRow]) -> Graph | None:
     nodes |= {id_: GraphNode(id=id_, name=_name(id_), kind=_kind(id_)) for id_ in read}
     places = _places(nodes, parents) if len(nodes) <= MAX_DRAWN else None
     placed = [
-        node.model_copy(
-            update={"parents": parents.get(id_, ()), **(dict(zip(("column", "row"), places[id_], strict=True)) if places else {})}
-        )
-        for id_, node in nodes.items()
+        node.model_copy(update={"parents": parents.get(id_, ()), **(asdict(places[id_]) if places else {})}) for id_, node in nodes.items()
     ]
     return Graph(nodes=tuple(sorted(placed, key=lambda node: (node.column, node.row, node.name, node.id))), is_drawn=places is not None)
 
@@ -75,31 +75,58 @@ def _name(id_: str) -> str:
     return id_.split(".", 2)[-1]
 
 
-def _places(ids: Collection[str], parents: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[int, int]] | None:
-    """Return column and row of each node; None if the nodes read each other in a circle.
+@dataclass(frozen=True)
+class _Place:
+    column: int
+    row: int
+    lanes: tuple[int, ...]
 
-    A node is one column after the last that it reads. What is not built stands right before the first that reads it.
-    """
+
+def _places(ids: Collection[str], parents: Mapping[str, tuple[str, ...]]) -> dict[str, _Place] | None:
+    """Return where each node is drawn; None if the nodes read each other in a circle."""
+    children: dict[str, list[str]] = defaultdict(list)
+    for id_, read in parents.items():
+        for each in read:
+            children[each].append(id_)
     try:
         order = [*TopologicalSorter({id_: parents.get(id_, ()) for id_ in ids}).static_order()]
     except CycleError:
         return None
+    column = _columns(order, parents, children)
+    length = {id_: max((column[each] for each in children[id_]), default=column[id_] + 1) - column[id_] for id_ in ids}
+    row = _rows(column, length, parents)
+    return {id_: _Place(column[id_], row[id_, 0], tuple(row[id_, step] for step in range(1, length[id_]))) for id_ in ids}
+
+
+def _columns(order: Iterable[str], parents: Mapping[str, tuple[str, ...]], children: Mapping[str, list[str]]) -> dict[str, int]:
+    """Return the column of each node: one after the last that it reads. What is not built stands right before its first reader."""
     column: dict[str, int] = {}
-    children: dict[str, list[str]] = defaultdict(list)
     for id_ in order:
         column[id_] = max((column[each] + 1 for each in parents.get(id_, ())), default=0)
-        for each in parents.get(id_, ()):
-            children[each].append(id_)
-    for id_ in order:
-        if id_ not in parents:
-            column[id_] = min(column[each] for each in children[id_]) - 1
-    columns: dict[int, list[str]] = defaultdict(list)
-    for id_ in sorted(ids):
-        columns[column[id_]].append(id_)
-    row = {id_: number for found in columns.values() for number, id_ in enumerate(found)}
+    return column | {id_: min(column[each] for each in children[id_]) - 1 for id_ in column if id_ not in parents}
+
+
+_Spot = tuple[str, int]
+"""A node, with 0, or the place where its edges pass the column that is so many after its own."""
+
+
+def _rows(column: Mapping[str, int], length: Mapping[str, int], parents: Mapping[str, tuple[str, ...]]) -> dict[_Spot, int]:
+    """Return the row of each spot. Each spot is put at the mean of those that it is joined with, repeatedly."""
+    columns: dict[int, list[_Spot]] = defaultdict(list)
+    left: dict[_Spot, list[_Spot]] = {}
+    right: dict[_Spot, list[_Spot]] = defaultdict(list)
+    for id_ in sorted(column):
+        left[id_, 0] = [(each, column[id_] - column[each] - 1) for each in parents.get(id_, ())]
+        left |= {(id_, step): [(id_, step - 1)] for step in range(1, length[id_])}
+        for step in range(length[id_]):
+            columns[column[id_] + step].append((id_, step))
+    for spot, joined in left.items():
+        for each in joined:
+            right[each].append(spot)
+    row = {spot: number for found in columns.values() for number, spot in enumerate(found)}
     for sweep in range(_SWEEPS):
-        beside = children if sweep % 2 else parents
+        beside = right if sweep % 2 else left
         for number in sorted(columns, reverse=bool(sweep % 2)):
-            columns[number].sort(key=lambda id_: mean([row[each] for each in beside.get(id_, ())] or [row[id_]]))
-            row |= {id_: place for place, id_ in enumerate(columns[number])}
-    return {id_: (column[id_], row[id_]) for id_ in ids}
+            columns[number].sort(key=lambda spot: mean([row[each] for each in beside.get(spot, ())] or [row[spot]]))
+            row |= {spot: place for place, spot in enumerate(columns[number])}
+    return row

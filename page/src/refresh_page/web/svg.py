@@ -6,8 +6,9 @@ bars, a line and a median need only a page of arithmetic.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from refresh_page.views.graph import Graph, GraphNode
@@ -110,7 +111,7 @@ def marks(spans: Iterable[tuple[float, float]], top: float, bottom: float) -> st
     return "".join(found)
 
 
-BOX_WIDTH: Final = 210
+BOX_WIDTH: Final = 230
 BOX_HEIGHT: Final = 44
 _COLUMN: Final = BOX_WIDTH + 60
 _LINE: Final = BOX_HEIGHT + 14
@@ -140,20 +141,34 @@ class GraphDrawing:
 
 def graph_drawing(graph: Graph) -> GraphDrawing:
     """Return where to draw the nodes of a graph: columns from left to right, each in the middle."""
-    sizes = Counter(node.column for node in graph.nodes)
+    sizes = Counter(column for node in graph.nodes for column in range(node.column, node.column + len(node.lanes) + 1))
     most = max(sizes.values(), default=0)
-    boxes = {
-        node.id: Box(_EDGE + node.column * _COLUMN, _EDGE + (node.row + (most - sizes[node.column]) / 2) * _LINE, node)
-        for node in graph.nodes
-    }
-    edges = []
-    for box in boxes.values():
-        for begin in (boxes[each] for each in box.node.parents):
-            x, y, end_x, end_y = begin.x + BOX_WIDTH, begin.y + BOX_HEIGHT / 2, box.x, box.y + BOX_HEIGHT / 2
-            middle = (x + end_x) / 2
-            edges.append(f"M{x:g} {y:g}C{middle:g} {y:g} {middle:g} {end_y:g} {end_x:g} {end_y:g}")
+
+    def corner(column: int, row: int) -> tuple[float, float]:
+        return _EDGE + column * _COLUMN, _EDGE + (row + (most - sizes[column]) / 2) * _LINE
+
+    nodes = {node.id: node for node in graph.nodes}
+    # Edges of one node share the lanes: each piece is drawn once.
+    pieces = dict.fromkeys(piece for node in graph.nodes for each in node.parents for piece in _pieces(_path(nodes[each], node, corner)))
     width = 2 * _EDGE + max(sizes, default=0) * _COLUMN + BOX_WIDTH
-    return GraphDrawing(width, 2 * _EDGE + most * _LINE - (_LINE - BOX_HEIGHT), tuple(boxes.values()), "".join(edges))
+    height = 2 * _EDGE + most * _LINE - (_LINE - BOX_HEIGHT)
+    return GraphDrawing(width, height, tuple(Box(*corner(node.column, node.row), node) for node in graph.nodes), "".join(pieces))
+
+
+def _path(begin: GraphNode, end: GraphNode, corner: Callable[[int, int], tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the corners of what an edge joins: the node that is read, the places in its lanes, and the node that reads it."""
+    lanes = zip(range(begin.column + 1, end.column), begin.lanes, strict=False)
+    return [corner(column, row) for column, row in ((begin.column, begin.row), *lanes, (end.column, end.row))]
+
+
+def _pieces(corners: Sequence[tuple[float, float]]) -> Iterator[str]:
+    """Yield a curve from each place to the next one, and a line through each place between the first and the last."""
+    for number, ((x, y), (to_x, to_y)) in enumerate(pairwise(corners)):
+        begin, middle = x + BOX_WIDTH, x + BOX_WIDTH + (_COLUMN - BOX_WIDTH) / 2
+        y, to_y = y + BOX_HEIGHT / 2, to_y + BOX_HEIGHT / 2
+        if number:
+            yield f"M{x:g} {y:g}H{begin:g}"
+        yield f"M{begin:g} {y:g}C{middle:g} {y:g} {middle:g} {to_y:g} {to_x:g} {to_y:g}"
 
 
 def text_width(text: str) -> int:
