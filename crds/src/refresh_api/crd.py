@@ -80,7 +80,8 @@ def custom_resource_definition() -> Schema:
             (
                 _name_rule("as in a CronJob's name"),
                 rule(
-                    "!has(self.spec.dependsOn) || self.spec.dependsOn.all(each, has(each.namespace) || each.name != self.metadata.name)",
+                    "!has(self.spec.dependsOn) || "
+                    "self.spec.dependsOn.all(each, has(each.__namespace__) || each.name != self.metadata.name)",
                     "spec.dependsOn: a refresh cannot depend on itself",
                 ),
             ),

@@ -1,10 +1,13 @@
 """The generated CRD: it is committed as generated, structural, and describes every field that users write or read."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from refresh_api.crd import structural
 from refresh_api.preview import PreviewSpec, PreviewStatus
@@ -13,6 +16,21 @@ from refresh_api.status import OperatorStatus, RefreshStatus, RunnerStatus
 
 ROOT = Path(__file__).parents[3]
 MODELS = [RefreshSpec, RefreshStatus, PreviewSpec, PreviewStatus]
+
+
+RESERVED = "as|break|const|continue|else|false|for|function|if|import|in|let|loop|namespace|null|package|return|true|var|void|while"
+"""Words of CEL that are no names."""
+
+
+def rules(schema: object) -> Iterator[str]:
+    """Yield all rules of a schema, without the texts in them."""
+    if isinstance(schema, list):
+        for each in schema:
+            yield from rules(each)
+    elif isinstance(schema, dict):
+        yield from (re.sub(r"'[^']*'", "''", each["rule"]) for each in schema.get("x-kubernetes-validations", []))
+        for each in schema.values():
+            yield from rules(each)
 
 
 def fields(schema: dict, path: str = "") -> list[tuple[str, dict]]:
@@ -54,3 +72,11 @@ def test_no_default_holds_a_null():
         return value is None or (isinstance(value, dict) and any(map(nulls, value.values())))
 
     assert [path for path, schema in fields(structural(RefreshSpec)) if "default" in schema and nulls(schema["default"])] == []
+
+
+@pytest.mark.parametrize("plural", ["dashboardrefreshes", "refreshpreviews"])
+def test_no_rule_names_a_field_by_a_reserved_word_of_cel(plural):
+    """Newer versions of Kubernetes take it; 1.29 does not install a CRD with `each.namespace`, only with `each.__namespace__`."""
+    found = list(rules(yaml.safe_load((ROOT / "crds" / f"{plural}.yaml").read_text())))
+    assert len(found) > 10
+    assert [each for each in found if re.search(rf"\.({RESERVED})\b", each)] == []
