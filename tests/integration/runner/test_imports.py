@@ -74,8 +74,7 @@ def test_an_imported_refresh_builds_what_the_source_builds(postgres: EmbeddedPos
         source, words = SOURCES[name]
         files = example(name)
         text = imported(source, *files, options=[*words[len(files) :], "--schema", "dwh"])
-        # the project declares no freshness, and a comment says what to do then
-        (tmp_path / "refresh.yaml").write_text(text.replace("  sources: {stalePolicy: Warn}\n", ""))
+        (tmp_path / "refresh.yaml").write_text(text)
         command = ["run", str(tmp_path / "refresh.yaml"), "--project", str(PROJECT), "--termination-log", str(tmp_path / "log")]
         ran = runner(command, {**os.environ, **ours.env})
         assert ran.returncode == 0, ran.stdout + ran.stderr

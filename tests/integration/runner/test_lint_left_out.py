@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copytree
 
 import pytest
+import yaml
 
 from refresh_runner.cli.lint import lint
+from support.guide import ROOT
 from support.ways.project import Project, Way
 from support.ways.projects.functions import PROJECTS
 
@@ -62,3 +65,22 @@ def test_a_selector_that_takes_nothing_is_always_an_error(tmp_path: Path, flags:
     code, said = linted(tmp_path, SUM, config=f"{SUM.config}{flags}\n", layers=(("base", "fait", "no_such_model"), ("somme",)))
     assert code == 1
     assert "no_such_model" in said[0]
+
+
+def test_a_check_of_sources_that_checks_none_is_an_error(tmp_path: Path):
+    """The run would fail before its first layer. The control: the same project with a source that declares a freshness."""
+    project = copytree(ROOT / "examples/velos", tmp_path / "project")
+    refresh = yaml.safe_load((project / "refresh.yaml").read_text())
+    refresh["spec"]["sources"] = {"stalePolicy": "Warn"}
+    (tmp_path / "refresh.yaml").write_text(yaml.safe_dump(refresh))
+
+    def checks() -> list[str]:
+        said: list[str] = []
+        lint(tmp_path / "refresh.yaml", project, None, datetime.now(UTC), lambda check: said.append(str(check)))
+        return [line for line in said if "spec.sources" in line]
+
+    assert checks() == ["✗ spec.sources: no source of the layers declares a freshness and a loaded_at_field"]
+    declared = "name: trajets, loaded_at_field: parti_le, freshness: {error_after: {count: 1, period: day}}"
+    models = project / "models/velos.yml"
+    models.write_text(models.read_text().replace("- name: trajets\n\n", f"- {{{declared}}}\n\n", 1))
+    assert checks() == ["✓ spec.sources: checks the freshness of 1 source"]

@@ -46,7 +46,6 @@ def test_the_example_becomes_its_refresh():
             {"name": "snapshots", "select": ["stations_suivies,resource_type:snapshot"], "timeout": "30m"},
             {"name": "models", "select": ["path:models"], "timeout": "30m"},
         ],
-        "sources": {"stalePolicy": "Warn"},
         "tests": {"select": ["path:models,resource_type:test"], "failurePolicy": "Fail", "timeout": "30m"},
         "timeout": "30m",
     }
@@ -63,6 +62,7 @@ def test_each_change_of_the_job_changes_the_refresh(written):
         imported("dbt-platform", written(job(execute_steps=steps, run_generate_sources=False, execution={"timeout_seconds": 0})))
     )
     assert spec["sources"] == {"stalePolicy": "Fail"}
+    assert spec_of(imported("dbt-platform", written(job(run_generate_sources=True))))["sources"] == {"stalePolicy": "Warn"}
     assert [layer["select"] for layer in spec["layers"]] == [["a,resource_type:model"]]
     assert spec["tests"]["select"] == ["fqn:*"]
     assert (spec["dbt"]["target"], spec["timeout"]) == ("other", "15m")

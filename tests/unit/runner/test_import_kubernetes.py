@@ -64,7 +64,6 @@ def test_the_example_becomes_its_refresh():
             {"name": "snapshots", "select": ["resource_type:snapshot"], "timeout": "1h"},
             {"name": "models", "select": ["+trajets_par_jour,resource_type:model"], "timeout": "1h"},
         ],
-        "sources": {"stalePolicy": "Warn"},
         "tests": {"select": ["trajets_factures+"], "failurePolicy": "Fail", "timeout": "1h"},
         "timeout": "1h",
         "retries": 2,
@@ -103,6 +102,16 @@ def test_each_change_of_the_source_changes_the_refresh(written):
     spec = spec_of(imported("cronjob", written(running("dbt", "build", "--select", "tag:x"))))
     assert [layer["select"] for layer in spec["layers"]] == [["tag:x"]]
     assert "project" not in spec
+
+
+@pytest.mark.parametrize(
+    ("script", "policy"), [("dbt source freshness && dbt run", "Fail"), ("dbt source freshness || true; dbt run", "Warn")]
+)
+def test_the_age_of_the_sources_is_checked_as_there(written, script, policy):
+    """It fails the refresh only if it fails the source. A comment says what to do if no source declares one."""
+    text = imported("cronjob", written(running("sh", "-ec", script)))
+    assert spec_of(text)["sources"] == {"stalePolicy": policy}
+    assert any("remove `sources` then" in each for each in comments(text))
 
 
 def test_arguments_alone_belong_to_the_entrypoint_of_the_image(written):
@@ -214,7 +223,7 @@ def test_a_project_of_dagctl_dbt_becomes_its_refresh():
     assert spec["layers"] == [{"name": "models", "select": ["fqn:*"], "exclude": ["longs_trajets"], "timeout": "15m"}]
     assert spec["tests"]["exclude"] == ["longs_trajets"]
     assert "Vel0drome-1936" not in text
-    assert "# the source is suspended" in text
+    assert "# the source is suspended, too" in text
 
 
 def test_changes_of_a_project_of_dagctl_dbt_change_its_refresh(written):

@@ -20,7 +20,7 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, document_of, manifest_of
 from refresh_runner.model.plan import Attempt, Plan, plan_for
 from refresh_runner.model.step_results import Node, count_by_kind
-from refresh_runner.model.steps import LayerStep, MartCheck, TestsStep
+from refresh_runner.model.steps import LayerStep, MartCheck, SourcesStep, TestsStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import missing_keys
 from refresh_runner.publish.staged_tables import check_names, staged_tables, unknown_relation
@@ -118,10 +118,19 @@ def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
                 yield Check(False, field, error.failure.message)
         yield from _layer_checks(dbt, layers)
         built = [node for _, nodes in layers for node in nodes]
+        if any(isinstance(step, SourcesStep) for step in plan.steps):
+            yield _sources_check(dbt, built)
         if left := [test.name for test in dbt.graph.unit_tests(built) if test not in tests]:
             message = f"selects none of {_listed(left)}, which `dbt build` would run with the models: select them, or their models"
             yield Check(True, "spec.tests.select", message, is_notice=True)
         yield from _mart_checks(spelling.by_project(plan, dbt), dbt, built)
+
+
+def _sources_check(dbt: Dbt, built: Sequence[Node]) -> Check:
+    try:
+        return Check(True, "spec.sources", f"checks the freshness of {_counted(len(dbt.graph.sources(built)), 'source')}")
+    except RunFailedError as error:
+        return Check(False, "spec.sources", error.failure.message)
 
 
 def _counted(number: int, what: str) -> str:

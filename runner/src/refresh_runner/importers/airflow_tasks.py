@@ -13,7 +13,7 @@ from refresh_runner.importers import cosmos
 from refresh_runner.importers.commands import COMPUTED
 from refresh_runner.importers.cosmos import Arguments, Profile
 from refresh_runner.importers.description import Note
-from refresh_runner.importers.hidden import hidden_leaves
+from refresh_runner.importers.hidden import hidden_leaves, is_secret
 from refresh_runner.importers.python_source import ComputedError, PythonSource
 from refresh_runner.importers.shell import Script, of_script, of_words
 
@@ -96,7 +96,10 @@ class TaskReader:
         environment = self._items(arguments.get("env"))
         values = {name: self._source.value(node) for name, node in environment.items() if self._is_written(node)}
         hidden = tuple(hidden_leaves(values))
-        notes = [Note(place, f"variables that are not copied: {', '.join(environment)}; models read `dbt.vars`")] if environment else []
+        secret = [name for name in environment if is_secret(name, values.get(name))]
+        others = [name for name in environment if name not in secret]
+        notes = [Note(place, f"the variable {name} may be a secret and is not copied: put it into a Secret", True) for name in secret]
+        notes += [Note(place, f"variables that are not copied: {', '.join(others)}; models read `dbt.vars`")] if others else []
         return replace(script, notes=(*script.notes, *notes), hidden=(*script.hidden, *hidden))
 
     def _of_pod(self, arguments: Arguments, place: str) -> Script:

@@ -120,7 +120,7 @@ def _with_settings(command: DbtCommand, args: argparse.Namespace, said: str) -> 
         text = "each run rebuilds incremental models in full. A refresh does so on request only: `kubectl dashboardrefresh run NAME --mode"
         notes.append(Note(place, f"{said} --full-refresh: {text} full-refresh`, or `full_refresh: true` in the models' config", True))
     if args.settings:
-        text = "set them in `flags` of dbt_project.yml, which a refresh follows"
+        text = "a refresh follows `flags` of dbt_project.yml instead"
         notes.append(Note(place, f"{said} has {', '.join(args.settings)}: {text}"))
     target, threads = args.target, args.threads
     if target and COMPUTED in _marked(target):

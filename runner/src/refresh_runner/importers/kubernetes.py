@@ -211,6 +211,9 @@ def _settings(findings: Findings, spec: Json, job: Json, pod: Json) -> None:
     for field in _SCHEDULING:
         if pod.get(field):
             findings.note(f"{_POD}.{field}", "not copied: `podTemplate.spec` takes most of these fields")
+    if pod.get("volumes"):
+        text = "no counterpart: a run gets its project from its image or a repository, and its Secrets from the spec"
+        findings.note(f"{_POD}.volumes", text)
     for field in ("serviceAccountName", "hostNetwork", "securityContext"):
         if pod.get(field):
             findings.note(f"{_POD}.{field}", "not copied: the operator sets it")

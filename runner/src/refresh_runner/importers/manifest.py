@@ -20,7 +20,11 @@ from refresh_runner.model.kubectl_yaml import KubectlLoader
 from refresh_runner.model.loader import InvalidRunRequestError, documents_in, manifest_of
 
 _WIDTH: Final = 120
-_ASIDE: Final = "the old schedule still runs: remove this when it is paused, and when what is listed above is decided"
+_SUSPENDED: Final = {
+    False: "the old schedule still runs: remove this when it is paused, and when what is listed above is decided",
+    True: "the source is suspended, too: remove this when what is listed above is decided",
+}
+"""Comment on `suspend`, by whether the source is suspended."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -79,8 +83,7 @@ def _lines(found: Description, refresh: Written) -> Iterator[str]:
     yield "spec:"
     for key, value in refresh.spec.items():
         if key == "suspend":
-            before = "the source is suspended; and " if found.is_suspended else ""
-            yield from (f"  {line}" for line in _comment(f"{before}{_ASIDE}"))
+            yield from (f"  {line}" for line in _comment(_SUSPENDED[found.is_suspended]))
         # a cron line is always quoted, as people write it
         lines = [f"{key}: {json.dumps(value)}"] if key == "schedule" else _yaml({key: value})
         yield from (f"  {line}" for line in lines)

@@ -257,7 +257,7 @@ def _sources(found: Description) -> tuple[Spec, list[Note]]:
         return {}, []
     text = "a refresh checks the sources that its layers read, whatever the command selects"
     notes = [Note(command.place, text) for command in checks if command.select or command.exclude]
-    notes.append(Note("", "if no source of the layers declares a freshness, a refresh fails: remove `sources` then"))
+    notes.append(Note("", "if no source of the layers declares a freshness, a refresh fails, as `lint` says: remove `sources` then"))
     return {"stalePolicy": "Warn" if all(command.tolerated for command in checks) else "Fail"}, notes
 
 
