@@ -15,7 +15,7 @@ from support.guide import ROOT
 EXAMPLES = ROOT / "examples/imports"
 SOURCES = {
     "CronJob": ("cronjob", ["cronjob.yaml"]),
-    "dbt platform": ("dbt-platform", ["dbt-platform.json"]),
+    "dbt platform": ("dbt-platform", ["dbt-platform.json", "dbt-platform-environment.json"]),
     "dagctl-dbt": ("dagctl-dbt", ["dagctl-dbt.yaml"]),
     "BashOperator": ("airflow", ["airflow_bash.py"]),
     "Cosmos": ("airflow", ["airflow_cosmos.py"]),

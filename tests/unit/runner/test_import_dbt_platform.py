@@ -11,16 +11,16 @@ import pytest
 
 from support.imports import comments, example, import_files, imported, spec_of
 
-RESPONSE = json.loads(example("dbt platform")[0].read_text())
+RESPONSE, ENVIRONMENT = (json.loads(path.read_text()) for path in example("dbt platform"))
 
 
 @pytest.fixture
 def written(tmp_path: Path):
     """Write a response of the API, and return its file."""
 
-    def write(content: object) -> Path:
-        (tmp_path / "job.json").write_text(json.dumps(content))
-        return tmp_path / "job.json"
+    def write(content: object, name: str = "job.json") -> Path:
+        (tmp_path / name).write_text(json.dumps(content))
+        return tmp_path / name
 
     return write
 
@@ -113,10 +113,11 @@ def test_a_schedule_can_be_given(written):
 
 def test_no_login_of_the_repository_is_copied(written):
     """Some addresses have a token."""
-    environment = copy.deepcopy(RESPONSE["data"]["environment"])
+    environment = copy.deepcopy(ENVIRONMENT["data"])
     environment["project"]["repository"]["remote_url"] = "https://oauth2:glpat-66f0a1@git.example.org/data/velos.git"
     environment["project"]["dbt_project_subdirectory"] = "dbt/velos"
-    text = imported("dbt-platform", written(job(environment=environment, lifecycle_webhooks=True, lifecycle_webhooks_url="https://h/T0p")))
+    files = written(job(lifecycle_webhooks=True, lifecycle_webhooks_url="https://h/T0p")), written([environment], "environments.json")
+    text = imported("dbt-platform", *files)
     git = spec_of(text)["project"]["git"]
     assert (git["url"], git["path"]) == ("https://git.example.org/data/velos.git", "dbt/velos")
     assert "glpat-66f0a1" not in text
@@ -146,15 +147,26 @@ def test_a_limit_of_time_is_read_in_all_its_forms(written, seconds, timeout):
 )
 def test_an_address_is_written_as_a_spec_has_it_or_not_at_all(written, address, url):
     """Other forms are not guessed. A token is in none."""
-    environment = copy.deepcopy(RESPONSE["data"]["environment"])
-    environment["project"]["repository"]["remote_url"] = address
-    text = imported("dbt-platform", written(job(environment=environment)))
+    environment = copy.deepcopy(ENVIRONMENT)
+    environment["data"]["project"]["repository"]["remote_url"] = address
+    text = imported("dbt-platform", written(RESPONSE), written(environment, "environment.json"))
     assert "T0k3n" not in text
     if url:
         assert spec_of(text)["project"]["git"]["url"] == url
     else:
         assert "project" not in spec_of(text)
         assert any("the source has another address: write it" in each for each in comments(text))
+
+
+def test_the_environment_must_be_that_of_the_job(written):
+    """Another one has another branch. Without any, the project is to be decided."""
+    other = {**ENVIRONMENT["data"], "id": 5}
+    errors = import_files("dbt-platform", written(RESPONSE), written(other, "environment.json"))[2]
+    assert "environment_id: the job is of the environment 1203, and the files have 5" in errors
+    text = imported("dbt-platform", written(RESPONSE))
+    assert "project" not in spec_of(text)
+    assert any("say where the dbt project is" in each for each in comments(text))
+    assert "cronjob takes one file" in import_files("cronjob", written(1), written(2, "b.json"))[2]
 
 
 def test_no_valid_json_is_an_error(tmp_path):

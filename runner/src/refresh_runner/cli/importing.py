@@ -21,11 +21,14 @@ _MAX_BYTES: Final = 1024 * 1024
 _ONE_FILE: Final[Mapping[str, Callable[[bytes, str, Overrides], Description]]] = {
     "cronjob": cronjob,
     "dagctl-dbt": dagctl_dbt,
-    "dbt-platform": dbt_platform,
 }
 
-_FILES: Final[Mapping[str, Callable[[Mapping[str, bytes], Overrides], Description]]] = {"airflow": airflow, "dagster": dagster}
-"""Sources in Python, which may be divided into several files."""
+_FILES: Final[Mapping[str, Callable[[Mapping[str, bytes], Overrides], Description]]] = {
+    "airflow": airflow,
+    "dagster": dagster,
+    "dbt-platform": dbt_platform,
+}
+"""Sources that may be in several files."""
 
 
 def import_command(source: str, files: Sequence[Path], overrides: Overrides, output: Path | None) -> ExitCode:

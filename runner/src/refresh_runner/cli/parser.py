@@ -178,7 +178,11 @@ def _import(commands: _Commands) -> None:
         "source", choices=("airflow", "cronjob", "dagctl-dbt", "dagster", "dbt-platform"), help="what the schedule was made for"
     )
     import_.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="the file with it, or several files of Python; - for standard input"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="the file with it; for airflow, dagster and dbt-platform also several; - for standard input",
     )
     import_.add_argument("--only", metavar="NAME", help="the CronJob, job, DAG or schedule to import, if the file has several")
     import_.add_argument("--name", help="name of the refresh; defaults to that of the source")

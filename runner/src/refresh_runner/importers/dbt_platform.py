@@ -1,9 +1,9 @@
-"""Reads a job of the dbt platform, as its Admin API (v2 and v3) gives it in JSON."""
+"""Reads a job of the dbt platform, and the environment of the job, as the Admin API (v2 and v3) gives them in JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,9 +26,12 @@ class _Job:
     content: Json
 
 
-def dbt_platform(content: bytes, file: str, overrides: Overrides) -> Description:
+def dbt_platform(contents: Mapping[str, bytes], overrides: Overrides) -> Description:
     """Return the description of a job. Raise UnreadableError if it cannot be understood."""
-    job = chosen(list(_jobs(content, file)), "job", overrides.only).content
+    found = [each for file, content in contents.items() for each in _objects(content, file)]
+    jobs = [_Job(str(each.get("name") or each.get("id")), each) for each in found if "execute_steps" in each]
+    job = chosen(jobs, "job", overrides.only).content
+    environment = _environment(job, [each for each in found if "use_custom_branch" in each])
     findings = Findings()
     if job.get("run_generate_sources") is True:
         # The platform's own check does not fail the job.
@@ -47,22 +50,30 @@ def dbt_platform(content: bytes, file: str, overrides: Overrides) -> Description
         commands=(),
         is_suspended=_part(job, "triggers").get("schedule") is not True,
         timeout=seconds(_part(job, "execution").get("timeout_seconds")),
-        project=_project(findings, job),
+        project=_project(findings, environment),
         target=target if isinstance(target, str) else None,
         threads=threads if isinstance(threads, int) else None,
     )
     return findings.complete(description)
 
 
-def _jobs(content: bytes, file: str) -> Iterator[_Job]:
+def _objects(content: bytes, file: str) -> Iterator[Json]:
+    """Yield the objects of a response: the one or those under `data`."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{file} is not valid JSON: {error}") from error
     inner = document.get("data", document) if isinstance(document, dict) else document
-    for job in inner if isinstance(inner, list) else [inner]:
-        if isinstance(job, dict) and "execute_steps" in job:
-            yield _Job(str(job.get("name") or job.get("id")), job)
+    yield from (each for each in (inner if isinstance(inner, list) else [inner]) if isinstance(each, dict))
+
+
+def _environment(job: Json, environments: Sequence[Json]) -> Json:
+    """Return the environment of a job; empty if none is given. Raise UnreadableError if others are."""
+    wanted = job.get("environment_id")
+    if environments and not any(each.get("id") == wanted for each in environments):
+        given = ", ".join(str(each.get("id")) for each in environments)
+        raise UnreadableError(f"environment_id: the job is of the environment {wanted}, and the files have {given}")
+    return next((each for each in environments if each.get("id") == wanted), {})
 
 
 def _part(value: Json, key: str) -> Json:
@@ -98,10 +109,9 @@ def _line_of_times(schedule: Json) -> str | None:
     return f"0 {hour} * * {','.join(map(str, weekdays)) if isinstance(weekdays, list) and weekdays else '*'}"
 
 
-def _project(findings: Findings, job: Json) -> GitProject | None:
-    """Return the repository, if the response contains the job's environment and project."""
-    environment = _part(job, "environment")
-    project = _part(job, "project") or _part(environment, "project")
+def _project(findings: Findings, environment: Json) -> GitProject | None:
+    """Return the repository of an environment."""
+    project = _part(environment, "project")
     address = _part(project, "repository").get("remote_url")
     if not isinstance(address, str) or not address:
         return None
