@@ -70,6 +70,8 @@ def test_the_calendar_shows_what_overlaps_to_the_keyboard(browser):
     eventually(lambda: "coming runs overlap others" in browser.text("h1"), within=15)
     assert browser.count(".calendar tbody tr") == 4
     assert browser.count(".calendar path.warn") == 3
+    browser.resize(1280, 760)
+    browser.picture("page-calendar")
     waiting = browser.driver.find_elements("css selector", ".calendar summary")[1]
     waiting.send_keys(Keys.ENTER)
     eventually(lambda: "waits for sigeti/" in browser.text(".calendar details[open] li"), within=5)
@@ -106,6 +108,10 @@ def test_the_graph_of_a_run_leads_to_its_table(browser):
     first.send_keys(Keys.ENTER)
     eventually(lambda: browser.driver.find_element("id", where).is_displayed(), within=5)
     assert browser.text("tr:target th") == first.find_element("css selector", "text").text
+    browser.resize(1280, 520)
+    browser.open(SHOWN, GOOD)
+    browser.script("document.querySelector('.drawing').scrollIntoView({block: 'center'})")
+    browser.picture("page-graph")
 
 
 def test_a_run_in_progress_updates_without_reloading(browser, api, pages):
