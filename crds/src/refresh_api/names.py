@@ -70,6 +70,8 @@ ALLOW_LABEL: Final = f"{GROUP}/allow"
 """Label of a Secret; `true`: refreshes may use it, if the operator's policy requires the label."""
 WEBHOOK_ALLOW_HTTP_ENV: Final = "WEBHOOK_ALLOW_HTTP"
 """`true`: webhooks may be called over plain HTTP."""
+OTLP_ENDPOINT_ENV: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+"""OpenTelemetry's variable with the address of the collector."""
 API_BASE_URL_ENV: Final = "API_BASE_URL"
 WAREHOUSE_KEYS: Final = ("host", "dbname", "user", "password")
 """Required keys of a warehouse's Secret."""

@@ -71,6 +71,8 @@ class Settings:
     """None: runs use the certificates of their image."""
     proxies: tuple[tuple[str, str], ...] = ()
     """Names and values of the proxy variables for runs."""
+    otlp_endpoint: str = ""
+    """Collector to which runs send traces, unless they name another one. Empty: none."""
     secret_rules: SecretRules = ANY_SECRET
     """Which Secrets refreshes may use."""
     code_rules: CodeRules = NO_CODE
@@ -117,6 +119,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         pause=_pause(environment),
         ca_bundle=CaBundle(name, environment.get("CA_KEY", "") or "ca.crt") if (name := environment.get("CA_CONFIGMAP", "")) else None,
         proxies=tuple((name, environment[name]) for name in _PROXIES if environment.get(name)),
+        otlp_endpoint=environment.get("RUNNER_OTLP_ENDPOINT", ""),
         secret_rules=_secret_rules(environment),
         code_rules=CodeRules(
             images=_split(environment.get("RUNNER_ALLOWED_IMAGES", "")),

@@ -211,6 +211,14 @@ def test_certificates_and_proxies_reach_operator_and_runs(run_helm):
     assert {"name": "ca", "configMap": {"name": "company-ca"}} in pod["volumes"]
 
 
+def test_the_collector_of_traces_reaches_the_operator(run_helm):
+    """By default there is none, nor with the values of a release that did not know of it."""
+    for values, endpoint in ((["tracing.endpoint=http://collector:4318"], "http://collector:4318"), ([], ""), (["tracing=null"], "")):
+        pod = of_kind(run_helm.rendered(*values), "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
+        environment = {each["name"]: each.get("value", "") for each in pod["containers"][0]["env"]}
+        assert settings_from({**environment, "POD_NAME": "p"}).otlp_endpoint == endpoint
+
+
 def test_patterns_of_images_and_projects_reach_the_operator(run_helm):
     """By default, no other images and no projects are allowed."""
 

@@ -120,6 +120,7 @@ WRONG = {
     ),
     "an invalid address": ({"page.url": "dashboards.example.org"}, "/page/url"),
     "an address with a blank": ({"dashboardApi.baseUrl": "http://a b"}, "/dashboardApi/baseUrl"),
+    "an invalid collector": ({"tracing.endpoint": "collector:4318"}, "/tracing/endpoint"),
     "an invalid proxy": ({"proxy.https": "proxy:3128"}, "/proxy/https"),
     "a misspelt key of a refresh's spec": ({"refreshes.main.spec": {"shedule": "* * * * *"}}, "shedule"),
     "a misspelt key of resources": ({"operator.resources": {"limit": {"memory": "1Gi"}}}, "limit"),
@@ -164,7 +165,7 @@ def test_a_wrong_value_is_refused_where_it_stands(run_helm, values, says):
     assert "nil pointer" not in done.stderr
 
 
-NULLABLE = {"global", "notifications", "admissionPolicy", "dependencies"}
+NULLABLE = {"global", "notifications", "admissionPolicy", "dependencies", "tracing"}
 SECTIONS = sorted(set(yaml.safe_load((CHART / "values.yaml").read_text())) - NULLABLE)
 LEAVES = ["watch.namespaces", "watch.resync", "networkPolicy.runnerPorts", "networkPolicy.pageFrom", "page.warehouse", "operator.image.tag"]
 

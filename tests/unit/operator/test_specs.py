@@ -221,6 +221,19 @@ def test_services_neither_select_the_pod_nor_set_its_variables():
     assert pod["enableServiceLinks"] is False
 
 
+def test_runs_send_traces_to_the_collector_of_the_chart():
+    """Unless the pod template names another one. Control: without one in the chart, the pod has no such variable."""
+    settings = Settings(namespaces=(), runner_image="i", otlp_endpoint="http://collector:4318")
+    own = {"spec": {"containers": [{"name": "runner", "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://other:4318"}]}]}}
+
+    def collectors(pod: Any) -> list[str]:
+        return [each["value"] for each in pod["containers"][0]["env"] if each["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"]
+
+    assert collectors(pod_of(settings=settings)) == ["http://collector:4318"]
+    assert collectors(pod_of(settings=settings, podTemplate=own)) == ["http://other:4318"]
+    assert collectors(pod_of()) == []
+
+
 def test_the_pod_gets_certificates_and_proxies_of_the_chart():
     """Variables in the pod template take precedence."""
     proxies = (("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", ".svc"))

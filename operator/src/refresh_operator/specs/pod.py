@@ -196,8 +196,13 @@ def ca_volume(settings: Settings) -> list[JsonValue]:
 def network_environment(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
     """Return the chart's variables for proxies and certificates, without those that the pod template sets."""
     variables = [*settings.proxies, *([("SSL_CERT_FILE", f"{CA_PATH}/{settings.ca_bundle.key}")] if settings.ca_bundle else [])]
-    own = {each.name for each in template.environment} if template else set()
+    own = _own_names(template)
     return [literal(name, value) for name, value in variables if name not in own]
+
+
+def _own_names(template: PodTemplate | None) -> set[str]:
+    """Return the names of the variables that the pod template sets."""
+    return {each.name for each in template.environment} if template else set()
 
 
 def _resources(resources: Resources) -> Json:
@@ -225,6 +230,8 @@ def _environment(run_request: Json, spec: RefreshSpec, settings: Settings) -> li
     if spec.pod_template:
         environment += [literal(each.name, each.value) for each in spec.pod_template.environment]
     environment += network_environment(settings, spec.pod_template)
+    if settings.otlp_endpoint and api.OTLP_ENDPOINT_ENV not in _own_names(spec.pod_template):
+        environment.append(literal(api.OTLP_ENDPOINT_ENV, settings.otlp_endpoint))
     if settings.allow_http:
         environment.append(literal(api.WEBHOOK_ALLOW_HTTP_ENV, "true"))
     if settings.run_url_template:
