@@ -162,6 +162,13 @@ p = PythonOperator(task_id="p")
     assert [layer["name"] for layer in spec["layers"]] == ["a", "b", "c"]
 
 
+def test_the_place_of_the_project_is_named_if_it_is_written(dag):
+    """A person has to bring the project from there."""
+    tasks = "BashOperator(task_id='a', bash_command=f'cd {DIR} && dbt run')\nBashOperator(task_id='b', bash_command='cd /dbt && dbt run')"
+    text = imported("airflow", dag(with_tasks(tasks)))
+    assert any(each.startswith("say where the dbt project is (until now /dbt): ") for each in comments(text))
+
+
 def test_without_an_order_the_file_decides():
     """The control of the test above is the example, whose tasks are written in another order than they run."""
     text = example("BashOperator")[0].read_text()

@@ -111,6 +111,8 @@ def test_what_cannot_be_understood_is_said_and_not_guessed(text, said):
         ("dbt run --full-refresh", "rebuilds incremental models in full"),
         ("dbt run --vars '{day: {{ ds }}}'", "the variable day is computed when the source runs"),
         ("dbt run --vars '[1]'", "--vars is not a YAML mapping"),
+        ("dbt run --vars '{day: 2026-13-45}'", "--vars is not a YAML mapping"),
+        ("dbt run --vars '&a {x: *a}'", "--vars is not a YAML mapping"),
         ("dbt run --target $TARGET", "--target is computed"),
     ],
 )
@@ -120,6 +122,14 @@ def test_a_command_without_one_of_its_options_is_kept(text, said):
     assert [command.verb for command in script.commands] == [Verb.RUN]
     assert said in decisions(script)
     assert (script.commands[0].variables, script.commands[0].target) == ({}, None)
+
+
+@pytest.mark.parametrize("threads", ["$THREADS", "many", "9" * 5000])
+def test_a_number_of_threads_that_is_none_is_said(threads):
+    """It changes how fast dbt builds, and not what, so nothing has to be decided."""
+    script = of_script(f"dbt run --threads {threads}", "here")
+    assert script.commands[0].threads is None
+    assert [(note.decide, "set `dbt.threads`" in note.text) for note in script.notes] == [(False, True)]
 
 
 def test_the_date_of_a_run_has_a_counterpart():

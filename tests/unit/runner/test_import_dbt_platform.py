@@ -143,6 +143,7 @@ def test_a_limit_of_time_is_read_in_all_its_forms(written, seconds, timeout):
         ("http://git.example.org/data/velos.git", None),
         ("https:me/T0k3n-4711@git.example.org/data", None),
         ("/srv/velos.git", None),
+        ("https://[git.example.org/data/velos.git", None),
     ],
 )
 def test_an_address_is_written_as_a_spec_has_it_or_not_at_all(written, address, url):

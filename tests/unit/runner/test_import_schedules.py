@@ -61,6 +61,8 @@ def test_a_line_is_read_as_its_tool_reads_it(written, seconds, read):
         ("@reboot", NOWHERE, "not a time of day"),
         ("@every 7h", NOWHERE, "no cron line says every 7:00:00"),
         ("@every 90s", NOWHERE, "no cron line says every 0:01:30"),
+        (f"@every {'9' * 80}h", NOWHERE, "not a time of day"),
+        (f"{'9' * 90} * * * *", NOWHERE, "minute"),
         ("{{ schedule }}", NOWHERE, "five fields"),
         ("", NOWHERE, "five fields"),
     ],

@@ -126,8 +126,8 @@ def _with_settings(command: DbtCommand, args: argparse.Namespace, said: str) -> 
     if target and COMPUTED in _marked(target):
         notes.append(Note(place, f"{said}: --target is computed when the source runs: set `dbt.target`", True))
         target = None
-    if threads and not threads.isdecimal():
-        notes.append(Note(place, f"{said}: --threads is computed when the source runs: set `dbt.threads`"))
+    if threads and not re.fullmatch("[0-9]{1,4}", threads):
+        notes.append(Note(place, f"{said}: --threads is no number that is written: set `dbt.threads`"))
         threads = None
     changed = replace(command, variables=variables, target=target, threads=int(threads) if threads else None)
     return Parsed(changed, notes=tuple(notes), hidden=tuple(hidden))
@@ -211,8 +211,10 @@ def _variables(text: str | None, place: str, said: str) -> tuple[dict[str, JsonV
     if text is None:
         return {}, [], []
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+        # An alias can contain itself, or expand to more than fits into memory.
+        has_alias = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        found = None if has_alias else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         return {}, [text], [Note(place, f"{said}: --vars is not a YAML mapping that can be read: set `dbt.vars`", True)]

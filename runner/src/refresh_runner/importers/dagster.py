@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -258,7 +259,7 @@ class _Reading:
             found = self._source.written(arguments.get("tags"))
             tags |= found if isinstance(found, dict) else {}
         retries = str(tags.get("dagster/max_retries", ""))
-        return int(retries) if retries.isdecimal() else None, seconds(tags.get("dagster/max_runtime"))
+        return int(retries) if re.fullmatch("[0-9]{1,4}", retries) else None, seconds(tags.get("dagster/max_runtime"))
 
     def _notes(self, place: str) -> None:
         """Note what Dagster does with a schedule and not with a refresh."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -79,7 +80,7 @@ def chosen(candidates: Sequence[Candidate], what: str, only: str | None) -> Cand
 
 def seconds(value: object) -> timedelta | None:
     """Return a limit of time in seconds, as a number or a text; None for no limit, which some tools write as 0, and for anything else."""
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value) else value
     if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
         return None
     return timedelta(seconds=min(number, _LONGEST))

@@ -51,7 +51,10 @@ def logins(text: str) -> Iterator[str]:
 
 
 def without_login(url: str) -> str:
-    """Return an address without user and password; for ssh, where the user is no secret, without the password."""
+    """Return an address without user and password; for ssh, where the user is no secret, without the password.
+
+    Raise ValueError if it is no address.
+    """
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     user = parts.netloc.rpartition("@")[0].partition(":")[0]

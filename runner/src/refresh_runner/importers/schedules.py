@@ -28,7 +28,7 @@ MACROS: Final = {
 }
 """Names for lines. Kubernetes knows all but `@quarterly`, which is Airflow's."""
 _ZONE: Final = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
-_EVERY: Final = re.compile(r"@every\s+(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_EVERY: Final = re.compile(r"@every\s+(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 _TO_SUNDAY: Final = re.compile(r"(?:([0-6])-)?7(?:/([1-7]))?")
 _LONGEST: Final = 100
 """Maximum length of a line that is read; `spec.schedule` has at most 256 characters, and a message should have fewer."""

@@ -18,7 +18,7 @@ from refresh_api.project import CommitHash, GitUrl, ProjectPath, RefName
 from refresh_api.steps import OWN_STEPS
 from refresh_api.values import LONGEST
 from refresh_runner.importers import schedules
-from refresh_runner.importers.commands import selections, selections_of_tests
+from refresh_runner.importers.commands import COMPUTED, selections, selections_of_tests
 from refresh_runner.importers.description import DbtCommand, Description, GitProject, Note, Overrides, TestKind, UnreadableError, Verb
 from refresh_runner.importers.hidden import without_login
 
@@ -172,7 +172,8 @@ def _secret_note(found: Description, secret: str) -> Note:
 def _project(found: Description) -> tuple[Spec, list[Note]]:
     project = found.project
     if project is None:
-        folders = dict.fromkeys(command.folder for command in found.commands if command.folder)
+        named = (command.folder for command in found.commands)
+        folders = dict.fromkeys(folder for folder in named if folder and COMPUTED not in folder and "$" not in folder)
         where = f" (until now {', '.join(folders)})" if folders else ""
         text = f"say where the dbt project is{where}: in an image, with `image`, or in a repository, with `project`"
         packages = [Note("", "dbt deps: run it when the image is built, or use `project.git.packages: Locked`")]
@@ -204,7 +205,10 @@ def _project(found: Description) -> tuple[Spec, list[Note]]:
 def git_url(address: str) -> str | None:
     """Return an address of a repository as a spec has it, without a login; None if there is no such form of it."""
     scp = _SCP_ADDRESS.fullmatch(address)
-    url = f"ssh://{scp[1] or 'git'}@{scp[2]}/{scp[3]}" if scp else without_login(address)
+    try:
+        url = f"ssh://{scp[1] or 'git'}@{scp[2]}/{scp[3]}" if scp else without_login(address)
+    except ValueError:
+        return None
     return url if _is_valid(GitUrl, url) else None
 
 
