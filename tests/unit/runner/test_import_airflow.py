@@ -343,6 +343,13 @@ def test_a_name_that_is_computed_must_be_given(dag):
     assert "name: mine" in imported("airflow", file, options=["--name", "mine"])
 
 
+@pytest.mark.parametrize("joined", ["[x{0}, x{0}]", "x{0} + x{0}", "f'{{x{0}}}{{x{0}}}'"])
+def test_names_that_double_each_time_are_bounded(dag, joined):
+    """Forty lines would otherwise take all memory, and years."""
+    lines = "x0 = 'ab'\n" + "".join(f"x{number + 1} = {joined.format(number)}\n" for number in range(40))
+    assert "more than 30000 values would have to be read" in failed(dag(lines + with_tasks("BashOperator(task_id='a', bash_command=x40)")))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -17,6 +17,10 @@ from refresh_runner.importers.description import UnreadableError
 
 _DEEPEST: Final = 50
 """Levels of names and calls that are followed."""
+_LONGEST: Final = 100_000
+"""Characters of a text that is put together."""
+_MOST: Final = 30_000
+"""Values that are read. Names that each stand for two others could take forever."""
 _DELTA: Final = frozenset("weeks days hours minutes seconds milliseconds microseconds".split())
 _MOMENT: Final = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 
@@ -62,6 +66,8 @@ class PythonSource:
     """What each name is bound to, by all files together; None for a binding that is no value, such as a loop's."""
     imported: dict[str, str] = field(default_factory=dict)
     """The last part of the original name of what is imported, by its name in the file."""
+    read: int = 0
+    """Number of values that have been read."""
 
     @classmethod
     def of(cls, contents: Mapping[str, bytes]) -> PythonSource:
@@ -198,8 +204,12 @@ class PythonSource:
     def value(self, node: ast.AST, depth: int = 0) -> object:
         """Return a value that is written in the file: a constant, list, dictionary, timedelta, Moment, Zone or Symbol.
 
-        In a text that is put together, COMPUTED stands for the parts that are not. Raise ComputedError for anything else.
+        In a text that is put together, COMPUTED stands for the parts that are not. Raise ComputedError for anything else, and
+        UnreadableError if there are too many values.
         """
+        self.read += 1
+        if self.read > _MOST:
+            raise UnreadableError(f"{self.place(node)}: more than {_MOST} values would have to be read")
         if depth > _DEEPEST:
             raise ComputedError(node)
         node = self.resolved(node, depth)
@@ -207,7 +217,7 @@ class PythonSource:
             case ast.Constant(value=value):
                 return value
             case ast.JoinedStr(values=parts):
-                return "".join(self._part(each, depth) for each in parts)
+                return _bounded(node, [self._part(each, depth) for each in parts])
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 return self._sum(node, left, right, depth)
             case ast.List(elts=inner) | ast.Tuple(elts=inner) | ast.Set(elts=inner):
@@ -251,7 +261,7 @@ class PythonSource:
             case [list(first), list(second)]:
                 return [*first, *second]
             case [str() | None, str() | None] if any(both):
-                return "".join(each if isinstance(each, str) else COMPUTED for each in both)
+                return _bounded(node, [each if isinstance(each, str) else COMPUTED for each in both])
             case _:
                 raise ComputedError(node)
 
@@ -276,6 +286,12 @@ class PythonSource:
             case _:
                 pass
         raise ComputedError(call)
+
+
+def _bounded(node: ast.AST, parts: list[str]) -> str:
+    if sum(map(len, parts)) > _LONGEST:
+        raise ComputedError(node)
+    return "".join(parts)
 
 
 Reader = Callable[[ast.AST], object]
