@@ -65,10 +65,13 @@ def test_a_project_is_fetched_where_it_is_allowed(create_operator: Callable[...,
 
 
 def test_a_run_shows_its_fetch_and_its_revision(create_operator: Callable[..., OperatorHarness]) -> None:
-    """The pod is Pending while it fetches. The history has what the runner reported. The CronJob with the init container is not changed."""
+    """The pod is Pending while it fetches, but has started: no startTimeout ends it. The history has what the runner reported.
+
+    The CronJob with the init container is not changed.
+    """
     operator = create_operator(PROJECTS_ALLOWED_URLS="https://git.example.org/data/*", RESYNC="2s")
     operator.start()
-    operator.create_refresh("velos", token="one", project=PROJECT, startTimeout="1s")
+    operator.create_refresh("velos", token="one", project=PROJECT)
     job = operator.wait_for_job("velos")
     running = [
         {"name": "project", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": {"running": {}}},
@@ -76,6 +79,9 @@ def test_a_run_shows_its_fetch_and_its_revision(create_operator: Callable[..., O
     operator.set_pod_status(job, "Pending", {"waiting": {"reason": "PodInitializing"}}, initContainerStatuses=running)
     says = f"run {job}: pod is fetching the dbt project"
     operator.wait_for(lambda: operator.status("velos")["message"] == says, 20, "velos")
+    operator.patch_spec("velos", startTimeout="1s")
+    operator.wait_for(lambda: operator.status("velos")["observedGeneration"] == 2, 20, "velos")
+    assert operator.status("velos")["message"] == says
     generation = (operator.cronjob("velos") or {})["metadata"]["generation"]
     revision = "main@sha1:" + "6e27e9a9" * 5
     operator.report_run("velos", job, project={"url": PROJECT["git"]["url"], "path": ".", "revision": revision})
