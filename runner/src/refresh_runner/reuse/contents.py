@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from hashlib import sha256
 from typing import Final, LiteralString
 from uuid import uuid4
 
@@ -20,7 +19,7 @@ from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.data_version import TableState
-from refresh_runner.postgres.row_digest import row_digest
+from refresh_runner.postgres.digests import digest, row_digest, view_digest
 from refresh_runner.postgres.table_state import (
     PLAIN_TABLE,
     VIEW,
@@ -30,7 +29,6 @@ from refresh_runner.postgres.table_state import (
     identify,
     snapshot,
     table_state,
-    view_definition,
 )
 from refresh_runner.reuse.results import Result
 
@@ -126,7 +124,7 @@ class Contents:
                 if attributes(connection, found) != stored.attributes:
                     return f"indexes, constraints, privileges or comments of {relation} have changed"
                 if found.kind == VIEW:
-                    return "" if _of_view(connection, found) == stored.content else f"the definition of {relation} has changed"
+                    return "" if view_digest(connection, found) == stored.content else f"the definition of {relation} has changed"
                 if found.kind != PLAIN_TABLE or stored.state is None:
                     return f"{relation} is not the table that was built"
                 _, change = table_state(connection, relation, found, moment, stored.state, with_counter=False)
@@ -142,7 +140,7 @@ class Contents:
         with self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
             found = identify(connection, place)
             if found.kind == VIEW:
-                return Result(content=_of_view(connection, found), attributes=attributes(connection, found))
+                return Result(content=view_digest(connection, found), attributes=attributes(connection, found))
             if found.kind != PLAIN_TABLE:
                 return None
             state, _ = table_state(connection, place, found, moment, None, with_counter=False)
@@ -209,7 +207,7 @@ class Contents:
             with self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
                 found = identify(connection, _relation(name))
                 if found.kind == VIEW or before is None:
-                    return found.kind != VIEW or _of_view(connection, found) != self.now[name].content
+                    return found.kind != VIEW or view_digest(connection, found) != self.now[name].content
                 return bool(table_state(connection, _relation(name), found, moment, before, with_counter=False)[1])
         except UnknownError:
             return True
@@ -223,7 +221,7 @@ class Contents:
         with self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
             found = identify(connection, relation)
             if found.kind == VIEW:
-                return Result(content=_of_view(connection, found))
+                return Result(content=view_digest(connection, found))
             if found.kind != PLAIN_TABLE:
                 raise UnknownError(f"{relation} is not a plain table with all rows visible")
             # Of a model, only the current rows matter. The rows that a source had in between may have been read.
@@ -258,15 +256,6 @@ def attributes(connection: psycopg.Connection, found: Identity) -> str:
     """Return a digest of what belongs to a relation besides its rows and columns."""
     row = connection.execute(_ATTRIBUTES, {"oid": found.oid}).fetchone()
     return str(row[0]) if row else ""
-
-
-def digest(text: str) -> str:
-    """Return a digest of a text."""
-    return sha256(text.encode()).hexdigest()
-
-
-def _of_view(connection: psycopg.Connection, view: Identity) -> str:
-    return digest(repr(view_definition(connection, view)))
 
 
 def _relation(name: str) -> Relation:

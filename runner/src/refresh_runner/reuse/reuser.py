@@ -16,10 +16,11 @@ import psycopg
 from refresh_runner.dbt.engine import Candidate, CandidateKind, Verdict
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.data_version import Snapshot
+from refresh_runner.postgres.digests import digest
 from refresh_runner.postgres.table_state import UnknownError, identify, snapshot
 from refresh_runner.reuse import results
 from refresh_runner.reuse.constraints import enforced_by
-from refresh_runner.reuse.contents import Connections, Contents, attributes, digest
+from refresh_runner.reuse.contents import Connections, Contents, attributes
 from refresh_runner.reuse.decision import Decision, decide
 from refresh_runner.reuse.environment import NotReusableError, environment_digest
 from refresh_runner.reuse.results import Result, TestVerdict

@@ -9,13 +9,12 @@ models with the same rows, so a digest of all rows is recorded for these.
 from __future__ import annotations
 
 from datetime import timedelta
-from hashlib import sha256
 
 import psycopg
 
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.data_version import Snapshot, TrackedRelations
-from refresh_runner.postgres.row_digest import row_digest
+from refresh_runner.postgres.digests import row_digest, view_digest
 from refresh_runner.postgres.table_state import (
     PLAIN_TABLE,
     VIEW,
@@ -25,7 +24,6 @@ from refresh_runner.postgres.table_state import (
     read_by_view,
     snapshot,
     table_state,
-    view_definition,
 )
 
 
@@ -94,7 +92,7 @@ class _Observer:
             return
         found = identify(self._connection, relation)
         if found.kind == VIEW:
-            self._record_digest(name, sha256(repr(view_definition(self._connection, found)).encode()).hexdigest())
+            self._record_digest(name, view_digest(self._connection, found))
             for read in read_by_view(self._connection, found) if self._is_read else ():
                 self.observe(read)
         elif found.kind != PLAIN_TABLE:

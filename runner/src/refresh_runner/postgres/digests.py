@@ -1,4 +1,4 @@
-"""A digest of all rows of a table, in any order: the same for two tables with the same columns and rows, whoever wrote them and when."""
+"""Digests of what relations contain: the same for two tables with the same columns and rows, whoever wrote them and when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.table_state import Identity
+from refresh_runner.postgres.table_state import Identity, view_definition
 
 _SETTINGS: Final = {
     # Different values of a type must have different texts, which are the same in all sessions.
@@ -30,8 +30,18 @@ _ROWS: Final = sql.SQL("""
 """`offset 0` keeps the planner from making each row's text twice."""
 
 
+def digest(text: str) -> str:
+    """Return a digest of a text."""
+    return sha256(text.encode()).hexdigest()
+
+
+def view_digest(connection: psycopg.Connection, view: Identity) -> str:
+    """Return a digest of a view's definition."""
+    return digest(repr(view_definition(connection, view)))
+
+
 def row_digest(connection: psycopg.Connection, relation: Relation, found: Identity) -> str:
-    """Return a digest of a table's rows and columns; empty if it has types that do not come with PostgreSQL.
+    """Return a digest of a table's rows, in any order, and columns; empty if it has types that do not come with PostgreSQL.
 
     Sets the output formats of the transaction in which it is called.
     """
@@ -41,4 +51,4 @@ def row_digest(connection: psycopg.Connection, relation: Relation, found: Identi
     for setting, value in _SETTINGS.items():
         connection.execute("select set_config(%s, %s, true)", [setting, value])
     rows = connection.execute(_ROWS.format(relation.sql)).fetchone()
-    return sha256(repr((found.columns, rows)).encode()).hexdigest()
+    return digest(repr((found.columns, rows)))
