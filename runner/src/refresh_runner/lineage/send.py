@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from importlib.metadata import version
 
 import httpx
 from pydantic import JsonValue
 
 from refresh_api.lineage import TIMEOUT, Lineage
-from refresh_api.status import Run, StepState
+from refresh_api.status import Run
 from refresh_notify.calls import Caller, CallError, proxy_for
 from refresh_runner.core.after_run import NotDoneError, Work
 from refresh_runner.core.errors import RunFailedError
@@ -22,6 +21,7 @@ from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.columns import columns_of
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import ConnectionInfo
+from refresh_runner.report.step_times import StepTimes
 from refresh_runner.run.services import Services
 
 
@@ -32,19 +32,15 @@ class Describer:
         self._plan = plan
         self._services = services
         self._warehouse = WarehouseConnection(access, f"{plan.attempt.run_id} lineage", services.clock)
-        self._run: Run | None = None
-        self._ends: dict[str, datetime] = {}
+        self._times = StepTimes()
 
     def update(self, run: Run) -> None:
-        """Note a new state of the run, and when its steps end."""
-        self._run = run
-        for step in run.steps:
-            if step.state not in (StepState.PENDING, StepState.RUNNING):
-                self._ends.setdefault(step.name, run.heartbeat_time)
+        """Note a new state of the run."""
+        self._times.update(run)
 
     def work(self) -> Work | None:
         """Return the work of sending the events; None if another attempt follows."""
-        run, lineage = self._run, self._plan.run_request.spec.lineage
+        run, lineage = self._times.run, self._plan.run_request.spec.lineage
         if run is None or run.outcome is None or lineage is None:
             return None
         return Work("lineage", TIMEOUT, lambda: self._send(lineage, run), self._warehouse.abort)
@@ -68,7 +64,7 @@ class Describer:
             run=run,
             datasets=f"postgres://{access.host}:{access.port}",
             database=access.dbname,
-            ends=self._ends,
+            ends=self._times.ends,
             nodes=found.nodes,
             assertions=found.assertions,
             columns=self._columns([node.relation for node in found.nodes if node.succeeded]),

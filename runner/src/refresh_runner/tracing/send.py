@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from importlib.metadata import version
 from typing import Final
 
@@ -14,12 +13,13 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 
-from refresh_api.status import Run, StepState
+from refresh_api.status import Run
 from refresh_api.tracing import TIMEOUT, pairs
 from refresh_notify.calls import Answer, Caller, CallError, proxy_for, tried
 from refresh_runner.core.after_run import NotDoneError, Work
 from refresh_runner.core.secrets import Redactor, header_value
 from refresh_runner.model.plan import Plan
+from refresh_runner.report.step_times import StepTimes
 from refresh_runner.run.services import Services
 from refresh_runner.tracing.settings import TraceSettings
 from refresh_runner.tracing.spans import TracedRun, Warehouse
@@ -38,22 +38,15 @@ class Tracer:
         self._settings = settings
         self._secrets = secrets
         self._redact = redact
-        self._run: Run | None = None
-        self._starts: dict[str, datetime] = {}
-        self._ends: dict[str, datetime] = {}
+        self._times = StepTimes()
 
     def update(self, run: Run) -> None:
-        """Note a new state of the run, and when its steps start and end."""
-        self._run = run
-        for step in run.steps:
-            if step.state is StepState.RUNNING:
-                self._starts.setdefault(step.name, run.heartbeat_time)
-            elif step.state is not StepState.PENDING:
-                self._ends.setdefault(step.name, run.heartbeat_time)
+        """Note a new state of the run."""
+        self._times.update(run)
 
     def work(self, services: Services | None) -> Work | None:
         """Return the work of sending the spans; without services, as without a warehouse, only that of the attempt."""
-        run = self._run
+        run = self._times.run
         return Work("traces", TIMEOUT, lambda: self._send(run, services)) if run else None
 
     def _send(self, run: Run, services: Services | None) -> str:
@@ -81,7 +74,7 @@ class Tracer:
             refresh=refresh.name,
             uid=refresh.uid or "",
             run=run,
-            steps={name: (start, self._ends.get(name, run.heartbeat_time)) for name, start in self._starts.items()},
+            steps={name: (start, self._times.ends.get(name, run.heartbeat_time)) for name, start in self._times.starts.items()},
             nodes=services.dbt.timings() if services else (),
             warehouse=Warehouse(access.host, access.port, access.dbname) if access else None,
             attributes=self._settings.attributes,
