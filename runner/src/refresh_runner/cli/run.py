@@ -191,7 +191,7 @@ def _files(reporter: RunReporter, services: Services | None) -> Iterator[Artifac
     yield from services.artifacts()
     if (manifest := services.dbt.manifest()) is not None:
         yield Artifact(artifacts.MANIFEST, "application/json", documents.manifest_text(manifest, reporter.redact))
-    if services.docs.is_file():
+    if services.docs and services.docs.is_file():
         yield Artifact(artifacts.DOCS, "text/html", unpacked(services.docs.read_bytes()))
 
 

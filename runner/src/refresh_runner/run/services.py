@@ -53,8 +53,8 @@ class Services:
     """Why the run ends as Warned even if all steps succeed."""
     artifacts: Callable[[], Iterable[Artifact]] = tuple
     """Creates, at the end of the run, the files to store with it."""
-    docs: Path = Path("/nowhere")
-    """Path of the project's docs, if they were generated."""
+    docs: Path | None = None
+    """Path at which the project's docs are if they were generated."""
 
     def time_left(self, plan: Plan) -> timedelta:
         """Return what is left of the attempt's time, at least 0."""
