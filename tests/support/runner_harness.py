@@ -256,6 +256,11 @@ class RunnerHarness:
         query = "select success, models_updated, notes, refresh, run_id from dbt_refresh_log order by refresh_id"
         return self.database.rows(query)
 
+    def held(self) -> list[tuple[object, ...]]:
+        """Return what a run holds: locks of the warehouse, and entries of the run log without an end."""
+        locks = self.database.rows("select 'lock', objid from pg_locks where locktype = 'advisory' and granted")
+        return locks + self.database.rows("select 'run', run_id from dbt_refresh_run where ended_at is null")
+
     def running_queries(self, text: str) -> list[tuple[object, ...]]:
         """Return process id and application name of sessions whose running query contains a text."""
         query = (

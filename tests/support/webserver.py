@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -29,6 +30,8 @@ class WebServer:
     """Headers of every response; may be changed at any time."""
     body: str = "ok"
     asked: list[Asked] = field(default_factory=list)
+    on_request: Callable[[], None] = lambda: None
+    """Called with each request, before it is recorded and answered."""
 
     def __post_init__(self) -> None:
         self._over = threading.Event()
@@ -77,6 +80,7 @@ class WebServer:
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode(errors="replace")
                 asked = Asked(self.command, self.path, dict(self.headers), body)
+                server.on_request()
                 server.asked.append(asked)
                 if self.path in server.slow:
                     server._over.wait()

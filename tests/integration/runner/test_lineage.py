@@ -217,14 +217,8 @@ def test_a_server_that_does_not_answer_delays_the_pod_by_no_more_than_the_timeou
 
 def test_the_warehouse_is_free_while_events_are_sent(runner: RunnerHarness, server: WebServer) -> None:
     """Another run could start: no session of the run holds the lock."""
-    held = []
-
-    class Watching(list):
-        def append(self, asked: object) -> None:
-            held.extend(runner.database.rows("select 1 from pg_locks where locktype = 'advisory' and granted"))
-            super().append(asked)
-
-    server.asked = Watching()
+    held: list[object] = []
+    server.on_request = lambda: held.extend(runner.held())
     assert outcome(runner.run(spec_of(runner, server))) is Outcome.SUCCEEDED
     assert len(server.asked) == 22
     assert held == []

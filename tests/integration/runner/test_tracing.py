@@ -208,15 +208,8 @@ def test_a_silent_collector_delays_the_pod_by_no_more_than_the_timeout(
 ) -> None:
     """Meanwhile the warehouse is free, and the run's result is reported."""
     monkeypatch.setattr("refresh_runner.tracing.send.TIMEOUT", 2.0)
-    held = []
-
-    class Watching(list):
-        def append(self, asked: object) -> None:
-            held.extend(runner.database.rows("select 1 from pg_locks where locktype = 'advisory' and granted"))
-            held.extend(runner.database.rows("select 1 from dbt_refresh_run where ended_at is null"))
-            super().append(asked)
-
-    server.asked = Watching()
+    held: list[object] = []
+    server.on_request = lambda: held.extend(runner.held())
     server.slow.add(PATH)
     begun = time.monotonic()
     ran = traced(runner, server.url)
