@@ -23,6 +23,7 @@ class NotifyWhen(StrEnum):
     SUCCEEDED = "Succeeded"
     RECOVERED = "Recovered"
     STALE = "Stale"
+    MISSED = "Missed"
 
 
 _CHANNELS: Final = ("slack", "email", "teams", "googleChat", "pagerDuty", "alertmanager", "webhook")
@@ -70,7 +71,8 @@ class Notification(SpecModel):
         "Succeeded: after each run that succeeded without, unless it ended because nothing had changed. "
         "Recovered: once, after the first complete run that succeeds after failed ones; always for pagerDuty and alertmanager, which take "
         "neither Warned nor Succeeded. Stale: once, when the data become older than spec.freshness.maxStaleness, and once when they are "
-        "fresh again. Defaults to Failed.",
+        "fresh again. Missed: once, when a scheduled run does not start, unless runs are suspended or clocks went forward, and once when "
+        "one has started again. Defaults to Failed.",
     )
 
     @property

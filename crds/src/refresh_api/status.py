@@ -423,6 +423,11 @@ class OperatorStatus(Model):
     last_missed_reason: MissedReason | None = Field(
         default=None, description="Why that run was missed: ControllerDown, Suspended, PreviousStillRunning or ClockChange."
     )
+    missed_since: Time | None = Field(
+        default=None,
+        description="The first scheduled time at which no run started since the last scheduled run that did, unless runs were suspended or "
+        "clocks went forward; unset if there is none.",
+    )
     live_revision: str | None = Field(
         default=None,
         max_length=320,

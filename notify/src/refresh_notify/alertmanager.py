@@ -1,4 +1,4 @@
-"""Alerts for Alertmanager's API v2: a failed run or stale data fire an alert, and a recovery or fresh data resolve it."""
+"""Alerts for Alertmanager's API v2: a failed run, stale data or a missed run fire an alert, and the end of it resolves it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,8 @@ from refresh_notify.message import Message, NotifiedRun
 _FIRES_FOR: Final = timedelta(days=30)
 """How long an alert fires without a recovery or another failure. Without an end, Alertmanager would resolve it after five minutes."""
 _TEST_FIRES_FOR: Final = timedelta(minutes=5)
+_NAMES: Final = {NotifyWhen.STALE: "DashboardRefreshDataStale", NotifyWhen.MISSED: "DashboardRefreshRunMissed"}
+"""Names of the alerts that no failed run fires."""
 
 
 def alerts_url(base: str) -> str:
@@ -42,4 +44,4 @@ def body(labels: Mapping[str, str], message: Message) -> JsonValue:
 def _name(run: NotifiedRun) -> str:
     if run.is_test:
         return "DashboardRefreshNotificationTest"
-    return "DashboardRefreshDataStale" if run.when is NotifyWhen.STALE else "DashboardRefreshRunFailed"
+    return _NAMES.get(run.when, "DashboardRefreshRunFailed")

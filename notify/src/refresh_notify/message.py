@@ -3,6 +3,7 @@
 import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from refresh_api.model import time_text
 from refresh_api.notifications import NotifyWhen
@@ -11,24 +12,26 @@ from refresh_api.redaction import Redactor
 
 _SUBJECT_LENGTH = 150
 _TEXT_LENGTH = 3000
+_OVER: Final = {NotifyWhen.STALE: "Fresh", NotifyWhen.MISSED: "OnSchedule"}
+"""The end of what people were notified of, in one word."""
 
 
 @dataclass(frozen=True)
 class NotifiedRun:
-    """What people are notified of: a run, or that the data of a refresh are stale."""
+    """What people are notified of: a run, or that the data of a refresh are stale, or that it missed a run."""
 
     refresh: str
     namespace: str
     title: str
     run: str | None
-    """Name of the run; None if people are notified of stale data."""
+    """Name of the run; None if people are notified of stale data or a missed run."""
     reason: str
     message: str
     """Names the step, and the model or test with its error."""
     when: NotifyWhen = NotifyWhen.FAILED
     """Why people are notified."""
     is_over: bool = False
-    """Whether data that were stale are fresh again."""
+    """Whether data that were stale are fresh again, or scheduled runs that were missed start again."""
     is_test: bool = False
     """Whether nothing has happened, and a message only shows that the channel works."""
     uid: str | None = None
@@ -61,7 +64,7 @@ class NotifiedRun:
     @property
     def event(self) -> str:
         """Why people are notified, in one word."""
-        return "Test" if self.is_test else "Fresh" if self.is_over else self.when.value
+        return "Test" if self.is_test else _OVER[self.when] if self.is_over else self.when.value
 
     @property
     def resolves(self) -> bool:
@@ -128,6 +131,8 @@ def _event(run: NotifiedRun) -> tuple[str, str]:
             return "✓", "recovered"
         case NotifyWhen.STALE:
             return ("✓", "has fresh data again") if run.is_over else ("⚠", "has stale data")
+        case NotifyWhen.MISSED:
+            return ("✓", "is on schedule again") if run.is_over else ("⚠", f"missed a run: {run.reason}")
 
 
 def _printable(text: str) -> str:

@@ -158,6 +158,7 @@ def checked(ref: Any, **project: Any) -> dict[str, Any]:
     return {"project": {"onProjectChange": "Run", **fetched(ref=ref)["project"], **project}}
 
 
+PAGED = {"pagerDuty": {"routingKeySecretRef": {"name": "pd", "key": "key"}}}
 SLACK_HOOK = {"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}
 RANGES = [
     *(">=1.2 <2", "^1.2", "~1.2.3", "1.x", "1.2.*", "*", "v1", "=1.2.3", "!=1.2.3 >1", ">= 1.2, < 2", "1.2 - 1.4", "1.2||^2 || 3"),
@@ -365,6 +366,7 @@ TAKEN = {
     "an autumn's 31st": {"schedule": "0 0 31 9-11 *"},
     "a leap day": {"schedule": "0 0 29 2 *"},
     "notifications of stale data": {"freshness": {"maxStaleness": "4h"}, "notifications": [{**SLACK_HOOK, "when": ["Stale", "Failed"]}]},
+    "notifications of missed runs": {"notifications": [{**SLACK_HOOK, "when": ["Missed"]}, {**PAGED, "when": ["Failed", "Missed"]}]},
     "an open minute": {"schedule": "H * * * *"},
     "an open minute and hour": {"schedule": "H H * mar thu"},
     "an open minute every quarter of an hour, by day": {"schedule": "H/15 6-20 * * *"},

@@ -48,6 +48,7 @@ RECOVERED = replace(
 STALE = replace(
     FAILED, run=None, reason="Stale", message="the last successful run finished at 05:30", step=None, marts=None, when=NotifyWhen.STALE
 )
+MISSED = replace(STALE, reason="ControllerDown", message="no run started at 06:00", when=NotifyWhen.MISSED)
 HOSTILE = "<!channel> <users/all> [the run](http://evil.example) <a href='http://evil.example'>x</a> @here **b** \x1b[2J\u202e"
 KEY = "0123456789abcdef0123456789abcdef"
 BY_KEY = {"webhookSecretRef": {"name": "hook", "key": "url"}}
@@ -139,19 +140,22 @@ def test_pagerduty_has_one_incident_per_refresh_that_a_recovery_resolves():
     assert (event["payload"]["severity"], event["links"][0]["href"]) == ("error", "https://runs.example/default/phase2/phase2-1")
 
 
-def test_stale_data_are_an_incident_and_an_alert_of_their_own():
-    """A recovery does not resolve them: a failed run and stale data may have different causes. Fresh data do."""
+@pytest.mark.parametrize(
+    ("problem", "key", "alert"), [(STALE, "stale", "DashboardRefreshDataStale"), (MISSED, "missed", "DashboardRefreshRunMissed")]
+)
+def test_stale_data_and_missed_runs_are_incidents_and_alerts_of_their_own(problem: NotifiedRun, key: str, alert: str):
+    """A recovery does not resolve them: a failed run and stale data may have different causes. Their own end does."""
     incidents, alerts = receivers.Incidents(), receivers.Alerts()
     with receivers.Checking(incidents, alertmanager=alerts) as server:
-        to = {"when": ["Failed", "Stale"]}
+        to = {"when": ["Failed", problem.when.value]}
         paged = Notification.model_validate({**pager_duty(server).model_dump(by_alias=True, exclude_none=True), **to})
         fired = Notification.model_validate({"alertmanager": CHANNELS["alertmanager"], **to})
         secrets = {"pd": {"key": KEY}, "hook": {"url": f"{server.url}/alertmanager"}}
-        for run in (FAILED, STALE, RECOVERED):
+        for run in (FAILED, problem, RECOVERED):
             assert all(answer.sent for answer in notify([paged, fired], secrets, run, Rules(allow_http=True)))
-        assert list(incidents.open) == [(KEY, "dashboard-refresh/u-1/stale")]
-        assert [labels["alertname"] for labels in alerts.firing()] == ["DashboardRefreshDataStale"]
-        assert all(answer.sent for answer in notify([paged, fired], secrets, replace(STALE, is_over=True), Rules(allow_http=True)))
+        assert list(incidents.open) == [(KEY, f"dashboard-refresh/u-1/{key}")]
+        assert [labels["alertname"] for labels in alerts.firing()] == [alert]
+        assert all(answer.sent for answer in notify([paged, fired], secrets, replace(problem, is_over=True), Rules(allow_http=True)))
         assert (list(incidents.open), alerts.firing()) == ([], [])
 
 

@@ -4,10 +4,12 @@ import base64
 import json
 import signal
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from cluster.ports import free_port
+from refresh_api.model import time_text
 from support.operator_harness import OperatorHarness
 from support.receivers import Alerts, Checking, Incidents
 from support.webserver import WebServer
@@ -136,6 +138,47 @@ def test_stale_data_are_notified_once_and_so_are_fresh_data(operator, slack):
         "⚠ Touched refresh has stale data",
     ]
     assert {each["channel"] for each in told} == {"#phase2-alerts"}
+
+
+@pytest.mark.slow
+def test_a_missed_run_is_notified_once_and_so_is_the_next_that_starts(operator, slack):
+    """A restarted operator repeats nothing. The control is a suspended refresh, which misses the same runs and notifies nobody."""
+    incidents = Incidents()
+    with Checking(incidents) as server:
+        operator.create_secret("missed-pages", {"key": "0123456789abcdef0123456789abcdef"})
+        paged = {"routingKeySecretRef": {"name": "missed-pages", "key": "key"}, "url": f"{server.url}/v2/enqueue"}
+        webhook = {"channel": "#phase2-alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}
+        channels = [{"slack": webhook, "when": ["Missed"]}, {"pagerDuty": paged, "when": ["Missed"]}]
+        due = datetime.now(UTC) - timedelta(minutes=20)
+        for name, suspend in (("late", False), ("asleep", True)):
+            operator.create_refresh(name, schedule=f"{due.minute} * * * *", suspend=suspend, notifications=channels)
+            operator.wait_for(lambda name=name: "missedRunsEvaluatedUntil" in operator.status(name), 20, name)
+        operator.stop()
+        for name in ("late", "asleep"):
+            # as if the CronJob controller and the operator had been down for two hours
+            until = {"missedRunsEvaluatedUntil": time_text(due - timedelta(minutes=90))}
+            operator.api.patch(operator.namespace, "dashboardrefreshes", name, {"status": until}, status=True)
+        operator.start()
+        operator.wait_for(lambda: len(slack.asked) == 1, 20, "late")
+        first = time_text((due - timedelta(minutes=60)).replace(second=0, microsecond=0))
+        assert f"no run started at {first}" in slack.asked[0].body
+        assert (operator.status("late")["missedRuns"], operator.status("late")["missedSince"]) == (2, first)
+        operator.wait_for(lambda: len(incidents.open) == 1, 10, "late")
+        operator.stop(signal.SIGKILL)
+        for name in ("late", "asleep"):
+            operator.patch_spec(name, displayName="Touched")
+        operator.start()
+        for name in ("late", "asleep"):
+            operator.wait_for(lambda name=name: operator.status(name)["observedGeneration"] == 2, 20, name)
+        assert len(slack.asked) == 1
+        assert operator.status("asleep")["missedRuns"] == 2
+        assert incidents.opened == 1
+        operator.patch_spec("late", schedule="* * * * *")
+        operator.wait_for_job("late", 90)
+        operator.wait_for(lambda: len(slack.asked) == 2, 40, "late")
+        operator.wait_for(lambda: not incidents.open, 10, "late")
+        assert "Touched refresh is on schedule again" in slack.asked[1].body
+        operator.api.delete(operator.namespace, "dashboardrefreshes", "late")
 
 
 def test_incidents_and_alerts_are_resolved_by_a_recovery(telling):

@@ -72,6 +72,29 @@ def test_stale_data_are_about_no_run():
     assert (over.subject, over.run.event, over.run.resolves) == ("✓ Phase 2 refresh has fresh data again", "Fresh", True)
 
 
+def test_a_missed_run_is_about_no_run():
+    """The message names the time, the reason and what to do, and so does its end, which is another event."""
+    about: dict[str, Any] = {
+        "run": None,
+        "step": None,
+        "hint": "raise the interval",
+        "attempts": 1,
+        "marts": None,
+        "when": NotifyWhen.MISSED,
+    }
+    missed = replace(FAILED, **about, reason="PreviousStillRunning", message="no run started at 05:30: the previous run was still active")
+    message = message_for(replace(missed, link_template="https://runs.example/{run}"))
+    assert (message.subject, message.run.link, message.run.event) == (
+        "⚠ Phase 2 refresh missed a run: PreviousStillRunning",
+        None,
+        "Missed",
+    )
+    assert message.text.splitlines()[1:3] == [missed.message, "What to do: raise the interval"]
+    assert "logs job" not in message.text
+    over = message_for(replace(missed, is_over=True, reason="RunStarted", message="the scheduled run of 06:00 has started", hint=""))
+    assert (over.subject, over.run.event, over.run.resolves) == ("✓ Phase 2 refresh is on schedule again", "OnSchedule", True)
+
+
 def test_warnings_and_a_recovery_are_no_failure():
     """Their subjects begin with another sign, and a recovery says since when the refresh had failed."""
     good = replace(FAILED, reason="Succeeded", message="12 models built", hint="", step=None, attempts=1, marts="4/4")

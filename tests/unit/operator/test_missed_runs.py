@@ -1,9 +1,11 @@
 """Missed runs: scheduled times at which no run started."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from refresh_api.model import time_text
 from refresh_api.status import OperatorStatus
 from support.snapshots import NOW, Json, build_job, build_managed_objects, build_refresh, build_snapshot, decision_for, minutes_from_now
 
@@ -78,6 +80,62 @@ def test_a_missed_run_during_a_long_run_has_that_reason():
     under_way = {"id": "long", "trigger": "Scheduled", "startTime": minutes_from_now(-65)}
     seen = build_snapshot(build_refresh(share(minutes_from_now(-30), active=[under_way]), **HOURLY), (build_job("long", minutes=-65),))
     assert decision_for(seen, NOW + timedelta(minutes=6)).status.last_missed_reason == "PreviousStillRunning"
+
+
+def told(decision) -> list[tuple[str, str]]:
+    """Of which scheduled times people are notified, and whether as missed or as started."""
+    return [(type(each.about).__name__, time_text(each.about.time)) for each in decision.notifications if each.when == "Missed"]
+
+
+def later(decision, jobs=(), minutes: float = 60, **changes) -> Any:
+    """Return the decision some time after another one, whose status is all that is left of it."""
+    return decision_for(build_snapshot(build_refresh(decision.status, **{**HOURLY, **changes}), jobs), NOW + timedelta(minutes=minutes + 6))
+
+
+def test_people_are_notified_of_the_first_missed_run_and_of_the_next_one_that_starts():
+    """Of no further one in between, nor again after a restart: all that is known is the written status."""
+    first = decision_for(build_snapshot(build_refresh(share(minutes_from_now(-30)), schedule="0 8-18 * * *")), NOW + timedelta(minutes=6))
+    assert told(first) == [("MissedRun", minutes_from_now(0))]
+    assert first.status.missed_since == NOW
+    all_day: Json = {"schedule": "0 8-18 * * *"}
+    again = later(first, minutes=0, **all_day)
+    assert again.notifications == ()
+    second = later(first, **all_day)
+    assert (told(second), second.status.missed_runs, second.status.missed_since) == ([], 2, NOW)
+    started = later(second, (scheduled(NOW + timedelta(hours=2)),), 120, **all_day)
+    assert told(started) == [("StartedRun", minutes_from_now(120))]
+    assert started.status.missed_since is None
+    new = later(started, minutes=180, **all_day)
+    assert told(new) == [("MissedRun", minutes_from_now(180))]
+
+
+def test_a_missed_run_that_somebody_has_chosen_notifies_nobody():
+    """A suspension, and a time that the clock change skips. The control: the same refresh, not suspended."""
+    before = share(minutes_from_now(-30), suspendedSince=minutes_from_now(-300))
+    asleep = decision_for(build_snapshot(build_refresh(before, suspend=True, **HOURLY)), NOW + timedelta(minutes=6))
+    assert (asleep.status.missed_runs, asleep.notifications, asleep.status.missed_since) == (1, (), None)
+    awake = decision_for(build_snapshot(build_refresh(before, **HOURLY)), NOW + timedelta(minutes=6))
+    assert told(awake) == [("MissedRun", minutes_from_now(0))]
+    night = build_refresh(share("2026-03-29T00:45:00Z"), schedule="30 2 * * *", timeZone="Europe/Paris")
+    spring = decision_for(build_snapshot(night), datetime(2026, 3, 29, 1, 40, tzinfo=UTC))
+    assert (spring.status.last_missed_reason, told(spring), spring.status.missed_since) == ("ClockChange", [], None)
+
+
+def test_missed_runs_that_are_over_notify_nobody():
+    """After an outage of the operator, a run that has started since says that schedules work. It still ends an earlier notice."""
+    jobs = (scheduled(NOW - timedelta(hours=1)),)
+    seen = build_snapshot(build_refresh(share(minutes_from_now(-200)), **HOURLY), jobs)
+    over = decision_for(seen, NOW - timedelta(minutes=30))
+    assert (told(over), over.status.missed_runs, over.status.missed_since) == ([], 2, None)
+    since = share(minutes_from_now(-90), missedSince=minutes_from_now(-180))
+    assert told(decision_for(build_snapshot(build_refresh(since, **HOURLY), jobs), NOW)) == [("StartedRun", minutes_from_now(-60))]
+
+
+def test_people_are_notified_of_runs_missed_for_days():
+    """The operator may have been down as long as the CronJob controller; nothing has started since."""
+    seen = build_snapshot(build_refresh(share(minutes_from_now(-4000)), **HOURLY))
+    ((kind, _),) = told(decision_for(seen, NOW + timedelta(minutes=6)))
+    assert kind == "MissedRun"
 
 
 def test_past_times_of_a_new_schedule_are_not_missed():

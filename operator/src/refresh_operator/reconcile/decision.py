@@ -11,7 +11,7 @@ from refresh_api.values import duration
 from refresh_operator.reconcile.analysis import analyse, requeue_after
 from refresh_operator.reconcile.lifecycle import JobLifecycle
 from refresh_operator.reconcile.managed_objects import Replacement, changed_defaults, drifted, plan_objects
-from refresh_operator.runs.notices import Notice, freshness_notices, notices
+from refresh_operator.runs.notices import Notice, freshness_notices, missed_notices, notices
 from refresh_operator.runs.runs import Timeouts
 from refresh_operator.settings import Settings
 from refresh_operator.specs.cronjob import managed_objects
@@ -45,7 +45,7 @@ class Decision:
     drifted_kinds: tuple[str, ...] = ()
     """Kinds of the objects that somebody edited or deleted."""
     notifications: tuple[Notice, ...] = ()
-    """Runs, and stale data, to notify people of."""
+    """Runs, stale data and missed runs, to notify people of."""
     requeue_after: timedelta = timedelta(minutes=5)
 
 
@@ -94,6 +94,7 @@ def decide(snapshot: Snapshot, settings: Settings, now: datetime, tolerated: fro
 def _notices(before: OperatorStatus, after: OperatorStatus, analysis: Analysis, now: datetime) -> Iterator[Notice]:
     yield from notices(before.failing_since, analysis.ended, now)
     yield from freshness_notices(freshness_change(before, after))
+    yield from missed_notices(analysis.missed.change)
 
 
 def _wanted(snapshot: Snapshot, settings: Settings, analysis: Analysis) -> tuple[Json, ...]:

@@ -1,20 +1,31 @@
-"""Notifications of runs whose runner did not report, of recoveries, and of stale data. The runner sends all others."""
+"""Notifications of runs whose runner did not report, of recoveries, stale data and missed runs. The runner sends all others."""
 
 import asyncio
 import logging
 from dataclasses import replace
+from typing import Final
 
+from refresh_api.model import time_text
+from refresh_api.notifications import NotifyWhen
 from refresh_api.reasons import EventReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import Condition, ConditionStatus
+from refresh_api.status import Condition, ConditionStatus, FinishedRun, MissedReason
 from refresh_notify import NotifiedRun, Rules, notify, secrets_needed
 from refresh_operator.reconcile.observe import Observer
+from refresh_operator.runs.missed_runs import MissedRun, StartedRun
 from refresh_operator.runs.notices import Notice
 from refresh_operator.settings import Settings
 from refresh_operator.state.refresh import Refresh
 from refresh_operator.status.events import Event
 
 log = logging.getLogger(__name__)
+
+_SUBJECTS: Final = {NotifyWhen.STALE: "the age of the data", NotifyWhen.MISSED: "missed runs"}
+"""What a notification is about that is about no run."""
+_WHAT_TO_DO: Final = {
+    MissedReason.CONTROLLER_DOWN: "check kube-controller-manager, and the quotas of the namespace; see the events of the CronJob",
+    MissedReason.PREVIOUS_STILL_RUNNING: "raise the interval in spec.schedule, or find out why the previous run takes so long",
+}
 
 
 async def notify_people(observer: Observer, refresh: Refresh, spec: RefreshSpec, notice: Notice, settings: Settings) -> tuple[Event, ...]:
@@ -42,7 +53,7 @@ async def notify_people(observer: Observer, refresh: Refresh, spec: RefreshSpec,
     # a sender blocks until its server responds, and must not block the event loop
     answers = await asyncio.to_thread(notify, wanted, secrets, notified, Rules(settings.allow_http))
     sent = ", ".join(answer.channel for answer in answers if answer.sent) or "none"
-    what = f"run {notified.run}" if notified.run else f"{notified.event.lower()} data"
+    what = f"run {notified.run}" if notified.run else _SUBJECTS[notice.when]
     log.info("sent notifications of %s (%s): %s", what, notified.event, sent, extra={"run": notified.run} if notified.run else {})
     key = notified.run or notified.event
     return tuple(
@@ -56,14 +67,21 @@ def _about(notice: Notice) -> NotifiedRun:
     """Return what a notice is about, without the refresh."""
     empty = NotifiedRun(refresh="", namespace="", title="", run=None, reason="", message="")
     about = notice.about
-    if isinstance(about, Condition):
-        return replace(empty, reason=about.reason, message=about.message, is_over=about.status is ConditionStatus.TRUE)
-    return replace(
-        empty,
-        run=about.id,
-        reason=about.reason.value,
-        message=about.message or "",
-        attempts=about.attempts,
-        marts=about.marts,
-        revision=about.revision,
-    )
+    match about:
+        case Condition():
+            return replace(empty, reason=about.reason, message=about.message, is_over=about.status is ConditionStatus.TRUE)
+        case MissedRun():
+            return replace(empty, reason=about.reason.value, message=about.message, hint=_WHAT_TO_DO.get(about.reason, ""))
+        case StartedRun():
+            message = f"the scheduled run of {time_text(about.time)} has started"
+            return replace(empty, reason=EventReason.RUN_STARTED.value, message=message, is_over=True)
+        case FinishedRun():
+            return replace(
+                empty,
+                run=about.id,
+                reason=about.reason.value,
+                message=about.message or "",
+                attempts=about.attempts,
+                marts=about.marts,
+                revision=about.revision,
+            )

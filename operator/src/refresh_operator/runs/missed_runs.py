@@ -14,6 +14,7 @@ from typing import Final
 from pydantic import AwareDatetime
 
 from refresh_api import cron
+from refresh_api.model import time_text
 from refresh_api.names import GENERATION_ANNOTATION
 from refresh_api.scheduled_time import STARTING_DEADLINE, scheduled_time_of
 from refresh_api.status import MissedReason
@@ -29,6 +30,14 @@ _MAX_FUTURE: Final = timedelta(days=1)
 """A recorded time further in the future than this is wrong, and ignored."""
 _MAX_PAST: Final = timedelta(days=31)
 """Times longer ago than this are not evaluated: after a long outage of the operator, this could take minutes."""
+_WHY: Final = {
+    MissedReason.CONTROLLER_DOWN: "the CronJob controller created no Job in time",
+    MissedReason.SUSPENDED: "scheduled runs are suspended",
+    MissedReason.PREVIOUS_STILL_RUNNING: "the previous run was still active",
+    MissedReason.CLOCK_CHANGE: "clocks went forward, and this time did not exist",
+}
+_EXPECTED: Final = frozenset({MissedReason.SUSPENDED, MissedReason.CLOCK_CHANGE})
+"""Reasons that somebody has chosen: a suspension, or a schedule between 2 and 3 o'clock."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,23 @@ class MissedRun:
     time: datetime
     reason: MissedReason
 
+    @property
+    def message(self) -> str:
+        """What has happened, in a sentence."""
+        return f"no run started at {time_text(self.time)}: {_WHY[self.reason]}"
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether somebody has chosen that no run starts at this time."""
+        return self.reason in _EXPECTED
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A scheduled time at which a run started, after missed runs."""
+
+    time: datetime
+
 
 @dataclass(frozen=True)
 class MissedRuns:
@@ -45,6 +71,10 @@ class MissedRuns:
 
     evaluated_until: datetime
     runs: tuple[MissedRun, ...] = ()
+    since: datetime | None = None
+    """The first scheduled time missed unexpectedly since the last scheduled run that started; None if there is none."""
+    change: MissedRun | StartedRun | None = None
+    """What `since` has changed for: the first missed run, or the run that started after it; None if it has not changed."""
     next_due: datetime | None = None
     """When the next scheduled time can be evaluated."""
 
@@ -84,7 +114,7 @@ def evaluate_missed_runs(snapshot: Snapshot, now: datetime) -> MissedRuns:
     before = status.missed_runs_evaluated_until
     cronjob = _cronjob(snapshot)
     if before is None or cronjob is None:
-        return MissedRuns(before or now)
+        return MissedRuns(before or now, since=status.missed_since)
     # a wrong clock or a manual edit must neither stop the evaluation nor make it cover many years
     before = now if before > now + _MAX_FUTURE else max(before, now - _MAX_PAST)
     # otherwise an operator replaced the CronJob and stopped before it recorded its evaluation
@@ -92,18 +122,34 @@ def evaluate_missed_runs(snapshot: Snapshot, now: datetime) -> MissedRuns:
     schedule = cron.parse(cronjob.spec.schedule, cronjob.spec.time_zone)
     runs, clock = _times_of_runs(snapshot), now - _MARGIN
     wait = _MARGIN if cronjob.spec.suspend else STARTING_DEADLINE + _MARGIN
-    until, missed = before, list[MissedRun]()
-    for scheduled_time, exists in _scheduled_times(schedule, before, clock):
-        if comparable and exists and scheduled_time not in runs:
-            if now < scheduled_time + wait:
-                return MissedRuns(until, tuple(missed), scheduled_time + wait)
-            if not _may_be_deleted(snapshot, cronjob, scheduled_time):
-                missed.append(MissedRun(scheduled_time, _reason(snapshot, cronjob, scheduled_time)))
-        elif comparable and not exists:
-            missed.append(MissedRun(scheduled_time, MissedReason.CLOCK_CHANGE))
-        until = scheduled_time
+    until, times = before, list[MissedRun | StartedRun]()
     coming = next(schedule.runs_after(clock), None)
-    return MissedRuns(until, tuple(missed), coming + wait if coming else None)
+    for scheduled_time, exists in _scheduled_times(schedule, before, clock):
+        if not exists:
+            if comparable:
+                times.append(MissedRun(scheduled_time, MissedReason.CLOCK_CHANGE))
+        elif scheduled_time in runs:
+            times.append(StartedRun(scheduled_time))
+        elif comparable:
+            if now < scheduled_time + wait:
+                coming = scheduled_time
+                break
+            if not _may_be_deleted(snapshot, cronjob, scheduled_time):
+                times.append(MissedRun(scheduled_time, _reason(snapshot, cronjob, scheduled_time)))
+        until = scheduled_time
+    return _evaluated(status.missed_since, until, times, coming + wait if coming else None)
+
+
+def _evaluated(before: datetime | None, until: datetime, times: list[MissedRun | StartedRun], next_due: datetime | None) -> MissedRuns:
+    """Return the result of an evaluation. Missed runs after which one has started already are no change: they are over."""
+    since, first, started = before, None, None
+    for each in times:
+        if isinstance(each, StartedRun):
+            since, first, started = None, None, each
+        elif since is None and not each.is_expected:
+            since, first = each.time, each
+    change = first or (started if before and since is None else None)
+    return MissedRuns(until, tuple(each for each in times if isinstance(each, MissedRun)), since, change, next_due)
 
 
 def _cronjob(snapshot: Snapshot) -> _CronJob | None:

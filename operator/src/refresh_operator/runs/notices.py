@@ -1,4 +1,4 @@
-"""Of which ended runs, and of which stale data, the operator notifies people; pure."""
+"""Of which ended runs, stale data and missed runs the operator notifies people; pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Final
 
 from refresh_api.notifications import NotifyWhen
 from refresh_api.status import Condition, FinishedRun, Outcome, Reason
+from refresh_operator.runs.missed_runs import MissedRun, StartedRun
 from refresh_operator.runs.runs import EndedRun
 
 _WITHIN: Final = timedelta(days=1)
@@ -17,9 +18,9 @@ _WHEN: Final = {Outcome.FAILED: NotifyWhen.FAILED, Outcome.WARNED: NotifyWhen.WA
 
 @dataclass(frozen=True)
 class Notice:
-    """A run, or stale data, to notify people of."""
+    """A run, stale data or a missed run, to notify people of."""
 
-    about: FinishedRun | Condition
+    about: FinishedRun | Condition | MissedRun | StartedRun
     """The run, or the condition that says since when the data are stale, or fresh again."""
     when: NotifyWhen
     failing_since: datetime | None = None
@@ -54,3 +55,9 @@ def freshness_notices(change: Condition | None) -> Iterator[Notice]:
     """Yield what to notify people of if the data have become stale, or fresh again: if the condition DataFresh has changed to `change`."""
     if change:
         yield Notice(change, NotifyWhen.STALE)
+
+
+def missed_notices(change: MissedRun | StartedRun | None) -> Iterator[Notice]:
+    """Yield what to notify people of if a scheduled run was missed unexpectedly, or if one has started after that."""
+    if change:
+        yield Notice(change, NotifyWhen.MISSED)

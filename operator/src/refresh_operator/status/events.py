@@ -22,12 +22,6 @@ _RUN_REASONS = {
     Outcome.FAILED: EventReason.RUN_FAILED,
     Outcome.SKIPPED: EventReason.RUN_SKIPPED,
 }
-_WHY_MISSED = {
-    MissedReason.CONTROLLER_DOWN: "the CronJob controller created no Job in time",
-    MissedReason.SUSPENDED: "scheduled runs are suspended",
-    MissedReason.PREVIOUS_STILL_RUNNING: "the previous run was still active",
-    MissedReason.CLOCK_CHANGE: "clocks went forward, and this time did not exist",
-}
 _MISSED_MAX = 10
 """Maximum number of events on missed runs in one reconciliation; further runs are only counted."""
 _MESSAGE_LENGTH = 1000
@@ -73,8 +67,8 @@ def events_of(
         reason = EventReason.RUN_CANCELLED if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
         events.append(Event(reason, message_of_event(text), run.id, warning=reason is EventReason.RUN_FAILED))
     for each in missed[-_MISSED_MAX:]:
-        text = f"no run started at {time_text(each.time)}: {_WHY_MISSED[each.reason]}"
-        events.append(Event(EventReason.RUN_MISSED, text, time_text(each.time), warning=each.reason is not MissedReason.SUSPENDED))
+        warning = each.reason is not MissedReason.SUSPENDED
+        events.append(Event(EventReason.RUN_MISSED, each.message, time_text(each.time), warning=warning))
     events += [*_failure_events(before, after, now), *_project_events(before, after)]
     return (*events, *_request_events(before, after, ended), *_freshness_events(before, after, now), *_readiness_events(before, after, now))
 

@@ -102,11 +102,12 @@ def _next_runs(refresh: Refresh, suspension: Suspension | None, now: datetime) -
 
 
 def _missed(old: OperatorStatus, missed: MissedRuns) -> dict[str, object]:
+    evaluated: dict[str, object] = {"missed_runs_evaluated_until": missed.evaluated_until, "missed_since": missed.since}
     if not missed.runs:
-        return {"missed_runs_evaluated_until": missed.evaluated_until}
+        return evaluated
     last = missed.runs[-1]
     return {
-        "missed_runs_evaluated_until": missed.evaluated_until,
+        **evaluated,
         "missed_runs": old.missed_runs + len(missed.runs),
         "last_missed_time": last.time,
         "last_missed_reason": last.reason,
