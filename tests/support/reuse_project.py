@@ -56,7 +56,7 @@ TRUTH: Final = {
 _RESET: Final = """
 drop schema if exists src, dwh, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
 drop table if exists dbt_refresh_result, dbt_refresh_version, dbt_refresh_relation, dbt_refresh_log, dbt_refresh_step, dbt_refresh_node;
-drop table if exists dbt_refresh_mart, dbt_refresh_artifact, dbt_refresh_docs, dbt_refresh_run;
+drop table if exists dbt_refresh_mart, dbt_refresh_artifact, dbt_refresh_docs, dbt_refresh_project, dbt_refresh_run;
 create schema src;
 create table src.a as select n as id, n % 7 as v from generate_series(1, 50) n;
 create table src.b as select n as id, n % 5 as w from generate_series(1, 40) n;

@@ -76,7 +76,7 @@ RESET_SQL = """
 drop schema if exists src, dwh_staging, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
 drop table if exists dbt_refresh_version, dbt_refresh_relation, dbt_refresh_result;
 drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart, dbt_refresh_artifact;
-drop table if exists dbt_refresh_docs, dbt_refresh_project_cache;
+drop table if exists dbt_refresh_docs, dbt_refresh_project, dbt_refresh_project_cache;
 create schema src;
 create table src.lignes (id integer, zone integer, mois integer, nap integer default 0);
 insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(1, 100) n;

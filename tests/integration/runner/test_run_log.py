@@ -21,15 +21,15 @@ def test_a_run_is_there_from_start_to_end_with_all_that_it_did(runner: RunnerHar
     assert run == [("petit", "essai", 3, "Finished", "Succeeded", "Succeeded", "2/2", 1, f"petit-{runner.run_count}-0", True)]
     steps = rows(runner, "step, state, tries, seconds >= 0, attempt", "step", "position")
     assert steps == [(name, "Succeeded", 1, True, 1) for name in ("staging", "facts", "marts", "tests", "validation", "cache")]
-    nodes = rows(runner, "step, node, state, seconds > 0", "node", "step, node")
+    nodes = rows(runner, "step, node, state, seconds > 0, rows", "node", "step, node")
     assert nodes[:5] == [
-        ("facts", "fait_jours", "ok", True),
-        ("facts", "fait_lignes", "ok", True),
-        ("marts", "mart_a", "ok", True),
-        ("marts", "mart_b", "ok", True),
-        ("staging", "stg_lignes", "ok", True),
+        ("facts", "fait_jours", "ok", True, 100),
+        ("facts", "fait_lignes", "ok", True, 100),
+        ("marts", "mart_a", "ok", True, 100),
+        ("marts", "mart_b", "ok", True, 100),
+        ("staging", "stg_lignes", "ok", True, None),
     ]
-    assert [row[0] for row in nodes[5:]] == ["tests"] * 3
+    assert [(step, written) for step, *_, written in nodes[5:]] == [("tests", None)] * 3
     assert rows(runner, "relation, rows, nulls, verdict", "mart", "relation") == [
         ("dwh_marts.mart_a", 100, {"zone": 5, "mois": 0}, "VALID"),
         ("dwh_marts.mart_b", 100, {"mois": 0}, "VALID"),

@@ -9,8 +9,10 @@ from typing import Final, Generic, TypeVar
 
 from refresh_page.kube.models import Ref
 from refresh_page.runlog.cache import SingleFlightCache
-from refresh_page.runlog.models import DISPLAYED_FILES, RefreshRows, RunLogState, RunRows
+from refresh_page.runlog.models import DISPLAYED_FILES, RUN_RESULTS, RefreshRows, RunLogState, RunRows
+from refresh_page.runlog.node_models import NodeRows
 from refresh_page.runlog.repository import ArtifactContent, RunLogRepository, RunLogUnavailableError
+from refresh_page.runlog.run_results import Statement, compiled_sql
 
 T = TypeVar("T")
 _CACHE_SECONDS: Final = 3.0
@@ -18,6 +20,7 @@ _CACHE_SECONDS: Final = 3.0
 _MAX_REFRESHES: Final = 300
 _MAX_RUNS: Final = 16
 """Maximum number of cached results: with logs, about half a megabyte each."""
+_MAX_NODES: Final = 64
 _TIMEOUT: Final = 4.0
 """Seconds that a page waits for the run log."""
 _BACK_OFF: Final = 10.0
@@ -39,6 +42,9 @@ class RunLogReader:
         self._repository = repository
         self._pasts: SingleFlightCache[RefreshRows] = SingleFlightCache(_CACHE_SECONDS, _MAX_REFRESHES)
         self._runs: SingleFlightCache[tuple[RunRows | None, Mapping[str, str]]] = SingleFlightCache(_CACHE_SECONDS, _MAX_RUNS)
+        self._nodes: SingleFlightCache[NodeRows | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
+        self._statements: SingleFlightCache[Statement | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
+        self._reading_results = asyncio.Semaphore(1)
         self._backing_off_until = 0.0
 
     @property
@@ -62,11 +68,31 @@ class RunLogReader:
         rows, files = answer.value or (None, {})
         return RunLogResult(rows, answer.state), files
 
+    async def node_rows(self, ref: Ref, node: str) -> RunLogResult[NodeRows]:
+        """Return the last runs of a node, by its ID."""
+        repository = self._repository
+        if repository is None or self._is_backing_off():
+            return self._no_result()
+        return await self._with_timeout(self._nodes.get((ref, node), lambda: repository.node_rows(ref, node)))
+
+    async def compiled_sql(self, ref: Ref, run: str, node: str) -> RunLogResult[Statement]:
+        """Return the SQL of a node in one run, if the run log has kept it."""
+        repository = self._repository
+        if repository is None or self._is_backing_off():
+            return self._no_result()
+        return await self._with_timeout(self._statements.get((ref, run, node), lambda: self._compiled_sql(repository, ref, run, node)))
+
     async def content(self, ref: Ref, run: str, name: str) -> RunLogResult[ArtifactContent]:
         """Return an artifact of a run."""
         if self._repository is None or self._is_backing_off():
             return self._no_result()
         return await self._with_timeout(self._repository.artifact(ref, run, name))
+
+    async def _compiled_sql(self, repository: RunLogRepository, ref: Ref, run: str, node: str) -> Statement | None:
+        # one at a time: the results of a large project take some memory, and some tenths of a second
+        async with self._reading_results:
+            found = await repository.artifact(ref, run, RUN_RESULTS)
+            return await asyncio.to_thread(compiled_sql, found.content, node) if found else None
 
     async def _with_timeout(self, query: Awaitable[T | None]) -> RunLogResult[T]:
         try:

@@ -11,10 +11,11 @@ RUNS_SHOWN: Final = 100
 NODES_SHOWN: Final = 2000
 """Nodes that the page of a run lists."""
 RUN_LOG: Final = "run.log"
+RUN_RESULTS: Final = "run_results.json"
 FAILING_ROWS: Final = "failing_rows.json"
 DISPLAYED_FILES: Final = frozenset({RUN_LOG, FAILING_ROWS})
 """Artifacts of which the page displays the contents."""
-_MAX_MESSAGE: Final = 4000
+MAX_MESSAGE: Final = 4000
 """Characters of a message; the rest is cut off by the query."""
 
 
@@ -129,19 +130,19 @@ class RunRows:
     """Median duration of each step over the last 30 successful runs, in seconds."""
 
 
-_RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {_MAX_MESSAGE}), marts, started_at,
+_RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {MAX_MESSAGE}), marts, started_at,
     heartbeat_at, ended_at, revision"""
 _RUNS: Final = f"""select run.* from (select null::text as revision) as absent
     cross join lateral (select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s"""  # noqa: S608 - constants
 """The beginning of a query. A run log of an older runner has no column revision; the name then means that of `absent`."""
-_STEP_COLUMNS: Final = f"run_id, step, position, state, tries, started_at, seconds, left(message, {_MAX_MESSAGE})"
-_MART_COLUMNS: Final = f"run_id, relation, rows, nulls, duplicates, newest, verdict, left(message, {_MAX_MESSAGE})"
+_STEP_COLUMNS: Final = f"run_id, step, position, state, tries, started_at, seconds, left(message, {MAX_MESSAGE})"
+_MART_COLUMNS: Final = f"run_id, relation, rows, nulls, duplicates, newest, verdict, left(message, {MAX_MESSAGE})"
 RUNS: Final = f"{_RUNS} order by started_at desc limit {RUNS_SHOWN}) as run order by started_at desc"
 RUN: Final = f"{_RUNS} and run_id = %(run)s) as run"
 STEPS: Final = f"select {_STEP_COLUMNS} from dbt_refresh_step where run_id = any(%(runs)s) order by position limit {RUNS_SHOWN * 24}"  # noqa: S608 - constants
 MARTS: Final = f"select {_MART_COLUMNS} from dbt_refresh_mart where run_id = any(%(runs)s) order by relation limit {RUNS_SHOWN * 64}"  # noqa: S608 - constants
 NODES: Final = f"""select node.* from (select null::jsonb as parents) as absent
-    cross join lateral (select node_id, node, step, state, seconds, sqlstate, left(message, {_MAX_MESSAGE}), ended_at, parents
+    cross join lateral (select node_id, node, step, state, seconds, sqlstate, left(message, {MAX_MESSAGE}), ended_at, parents
         from dbt_refresh_node where run_id = %(run)s order by state in ('failed', 'broken') desc, ended_at limit {NODES_SHOWN}) as node
     order by state in ('failed', 'broken') desc, ended_at"""  # noqa: S608 - constants
 ARTIFACTS: Final = """select name, media_type, octet_length(content) from dbt_refresh_artifact where run_id = %(run)s

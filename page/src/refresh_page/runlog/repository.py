@@ -20,8 +20,9 @@ from psycopg.rows import tuple_row
 
 from refresh_api.names import WAREHOUSE_KEYS
 from refresh_page.kube.models import Ref
-from refresh_page.runlog import models
+from refresh_page.runlog import models, node_models
 from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, RefreshRows, RunRow, RunRows, StepRow
+from refresh_page.runlog.node_models import NeighbourRow, NodeRows, NodeRunRow, strings
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _MAX_CONNECTIONS: Final = 4
 _SYSTEM_CERTIFICATES: Final = "system"
 MAX_ARTIFACT_SIZE: Final = 32 * 2**20
 """Bytes of an artifact after decompression."""
-Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow)
+Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow, NodeRunRow, NeighbourRow)
 
 
 class RunLogUnavailableError(Exception):
@@ -84,6 +85,17 @@ class RunLogRepository:
                 tuple(await session.rows(ArtifactRow, models.ARTIFACTS, parameters)),
                 {str(step): float(str(seconds)) for step, seconds in medians},
             )
+        raise AssertionError("the session returns or raises")
+
+    async def node_rows(self, ref: Ref, node: str) -> NodeRows | None:
+        """Return the last runs of a node, by its ID; None if the last runs of the refresh had no such node. Raise RunLogUnavailableError."""
+        parameters: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name, "node": node}
+        async with self._session() as session:
+            runs = await session.rows(NodeRunRow, node_models.NODE_RUNS, parameters)
+            if not runs:
+                return None
+            last = {"run": runs[0].run, "node": node, "parents": strings(runs[0].parents)}
+            return NodeRows(tuple(runs), tuple(await session.rows(NeighbourRow, node_models.NEIGHBOURS, last)))
         raise AssertionError("the session returns or raises")
 
     async def artifact(self, ref: Ref, run: str, name: str) -> ArtifactContent | None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from refresh_api.model import Model
 from refresh_page.runlog.models import NodeRow
+from refresh_page.views.node_ids import kind_of, name_of
 
 MAX_DRAWN: Final = 150
 """Maximum nodes of a graph that is drawn: more would not fit on any screen."""
@@ -57,22 +58,13 @@ def graph_of(rows: Iterable[NodeRow]) -> Graph | None:
     # A damaged row may have any JSON here, and above.
     parents = {id_: tuple(sorted({each for each in row.parents or () if isinstance(each, str)})) for id_, row in built.items()}
     read = sorted({each for found in parents.values() for each in found} - built.keys())
-    nodes = {id_: GraphNode(id=id_, name=row.node, kind=_kind(id_), state=row.state, seconds=row.seconds) for id_, row in built.items()}
-    nodes |= {id_: GraphNode(id=id_, name=_name(id_), kind=_kind(id_)) for id_ in read}
+    nodes = {id_: GraphNode(id=id_, name=row.node, kind=kind_of(id_), state=row.state, seconds=row.seconds) for id_, row in built.items()}
+    nodes |= {id_: GraphNode(id=id_, name=name_of(id_), kind=kind_of(id_)) for id_ in read}
     places = _places(nodes, parents) if len(nodes) <= MAX_DRAWN else None
     placed = [
         node.model_copy(update={"parents": parents.get(id_, ()), **(asdict(places[id_]) if places else {})}) for id_, node in nodes.items()
     ]
     return Graph(nodes=tuple(sorted(placed, key=lambda node: (node.column, node.row, node.name, node.id))), is_drawn=places is not None)
-
-
-def _kind(id_: str) -> str:
-    return id_.partition(".")[0]
-
-
-def _name(id_: str) -> str:
-    """Return the name in an ID such as `model.project.name`, `source.project.source.name` or `model.project.name.v2`."""
-    return id_.split(".", 2)[-1]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class RunSummary(Model):
 class Node(Model):
     """A model, seed, snapshot or test."""
 
+    id: str
     node: str
     is_test: bool
     state: str

@@ -95,6 +95,7 @@ def node_view(row: NodeRow, start: datetime) -> Node:
     """Return a node of the run log; `start` is the start of its run."""
     ended = (row.ended_at - start).total_seconds()
     return Node(
+        id=row.node_id,
         node=row.node,
         is_test=row.is_test,
         state=row.state,

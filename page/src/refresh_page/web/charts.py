@@ -7,6 +7,7 @@ from statistics import median_high
 
 from refresh_page.i18n.locale import Locale
 from refresh_page.views.calendar import SPAN, CalendarRow, ComingRun, Overlap
+from refresh_page.views.node import NodeDetail, NodeRun
 from refresh_page.views.refresh import MAX_POINTS, MartSeries, RefreshDetail, StepPoint, StepSeries
 from refresh_page.views.run_models import RunSummary
 from refresh_page.web.svg import BarPlot, LinePlot, Point, bar_plot, line_plot, marks
@@ -60,6 +61,10 @@ class Charts:
         points = [Point(each.seconds, TONES[each.state], self._step(each)) for each in series.points]
         return bar_plot(points, series.median)
 
+    def node(self, detail: NodeDetail) -> BarPlot:
+        """Return the durations of a node in its last runs."""
+        return bar_plot([self._node(each) for each in reversed(detail.runs)], detail.usual_seconds)
+
     def rows(self, series: MartSeries) -> LinePlot:
         """Return the row counts of a mart."""
         return line_plot([self._mart(each.rows, each.verdict, each.run, self._number(each.rows)) for each in series.points])
@@ -81,8 +86,15 @@ class Charts:
         return next((value for value in reversed(values) if value is not None), None)
 
     def _step(self, point: StepPoint) -> str:
-        text = f"{point.run}: {self.locale.label(point.state)}"
-        return text if point.seconds is None else f"{text}, {self.locale.seconds(point.seconds)}"
+        return f"{point.run}: {self._state(point.state, point.seconds)}"
+
+    def _node(self, run: NodeRun) -> Point:
+        text = f"{run.run}: {self._state(run.state, run.seconds)}"
+        return Point(run.seconds, TONES[run.state], text, self.run_url(run.run))
+
+    def _state(self, state: str, seconds: float | None) -> str:
+        text = self.locale.label(state)
+        return text if seconds is None else f"{text}, {self.locale.seconds(seconds)}"
 
     def _run(self, run: RunSummary) -> Point:
         text = f"{run.run}: {self.locale.label(run.outcome or '')}, {self.locale.seconds(run.seconds or 0.0)}"

@@ -22,6 +22,7 @@ from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
 from refresh_page.views.calendar import Calendar, calendar_of
 from refresh_page.views.health import health_of
+from refresh_page.views.node import node_detail, run_with_sql
 from refresh_page.views.overview import Overview, overview_of
 from refresh_page.views.overview_query import GroupKind, OverviewQuery
 from refresh_page.views.preview import preview_view
@@ -138,6 +139,21 @@ class Handlers:
         if _wants_json(request):
             return _json(view)
         return self._html(request, "run.html", self._version(ref, run), {"view": view, **self._banner()})
+
+    async def node(self, request: Request) -> Response:
+        """Show one node of a refresh, with its SQL in the run that the parameter `run` names."""
+        ref, node = _ref(request), str(request.path_params["node"])
+        if _wants_events(request):
+            return self.streams.open(lambda: self._version(ref))
+        rows = await self.run_log.node_rows(ref, node)
+        if rows.value is None:
+            return self._not_found(request, unavailable=rows.state is RunLogState.UNAVAILABLE)
+        run = run_with_sql(rows.value, request.query_params.get("run", ""))
+        statement = await self.run_log.compiled_sql(ref, run, node)
+        detail = node_detail(ref, node, self.store.get(ref), rows.value, run, statement.value)
+        if _wants_json(request):
+            return _json(detail)
+        return self._html(request, "node.html", self._version(ref), {"detail": detail, **self._banner()})
 
     async def preview(self, request: Request) -> Response:
         """Show one preview."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -55,6 +56,9 @@ class Templates:
                 time_text(moment), locale.moment(moment), locale.distance(moment)
             )
 
+        def node_url(refresh: str, node: str) -> str:
+            return url(f"{refresh}/nodes/{quote(node, safe='')}")
+
         def charts(refresh: str) -> Charts:
             return Charts(locale, lambda run: url(f"{refresh}/runs/{run}"))
 
@@ -64,6 +68,7 @@ class Templates:
             "locale": locale,
             "language": locale.language,
             "url": url,
+            "node_url": node_url,
             "ago": ago,
             "charts": charts,
         }

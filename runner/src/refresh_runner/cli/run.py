@@ -29,6 +29,7 @@ from refresh_runner.core.compression import unpacked
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, redactor
 from refresh_runner.dbt import documents
+from refresh_runner.dbt.description import description_text
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
 from refresh_runner.model.plan import Attempt, Plan
@@ -225,6 +226,7 @@ def _services(context: RunContext, environment: Environment, access: ConnectionI
         redact=redact,
         # created once, so that the files in the warehouse and in a bucket are the same
         artifacts=cache(lambda: tuple(_artifacts(dbt, reporter))),
+        description=lambda: _description(dbt, redact),
         docs=fingerprint.docs,
     )
 
@@ -239,6 +241,16 @@ def _artifacts(dbt: Dbt, reporter: RunReporter) -> Iterator[Artifact]:
         return
     if text:
         yield Artifact(artifacts.RESULTS, "application/json", text)
+
+
+def _description(dbt: Dbt, redact: Redactor) -> str | None:
+    """Return what the project says about its nodes. Only log an error if that cannot be created."""
+    try:
+        found = dbt.description()
+        return description_text(found, redact) if found is not None else None
+    except Exception:
+        _log.warning("cannot store the description of the dbt project", exc_info=True)
+        return None
 
 
 def _log_of(reporter: RunReporter) -> Artifact:

@@ -59,6 +59,8 @@ class NodeOutcome:
     age: timedelta | None = None
     """For a source: how long ago it was loaded; None if never."""
     is_hook: bool = False
+    rows: int | None = None
+    """Number of rows written; None if dbt does not know it, as for a view."""
 
 
 @dataclass(frozen=True)

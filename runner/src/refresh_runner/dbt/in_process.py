@@ -40,6 +40,7 @@ from refresh_runner.dbt.patches.staging import Staging
 from refresh_runner.dbt.patches.strict_selection import empty_selections_fail
 from refresh_runner.dbt.patches.template_cache import cache_templates
 from refresh_runner.dbt.profile import environment, write_profile
+from refresh_runner.dbt.results import rows_written
 from refresh_runner.dbt.selectors import select_arguments
 from refresh_runner.dbt.test_templates import RenderContext, Statements
 from refresh_runner.model.plan import DbtSettings
@@ -58,6 +59,7 @@ _QUIET: Final = (
     *("--no-send-anonymous-usage-stats", "--no-write-json", "--cache-selected-only"),
 )
 _BUILDING: Final = frozenset({"run", "build", "test"})
+_TABLES: Final = frozenset({"model", "seed", "snapshot"})
 _DRY_RUN_LIMIT: Final = timedelta(hours=1)
 _importing: Final = threading.Lock()
 
@@ -338,6 +340,7 @@ def _node_outcome(result: RunResult | SourceFreshnessResult, connections: Connec
         # dbt reports a source without any date as loaded in the year 1.
         None if loaded is None or loaded.year == 1 else timedelta(seconds=max(getattr(result, "age", 0), 0)),
         str(node.resource_type) == "operation",
+        rows_written(result.adapter_response) if str(node.resource_type) in _TABLES else None,
     )
 
 

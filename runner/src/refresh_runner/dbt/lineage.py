@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from refresh_runner.dbt.graph import ProjectGraph
 from refresh_runner.dbt.patches.node_reuse import REUSED
+from refresh_runner.dbt.results import rows_written
 from refresh_runner.dbt.timings import moment
 from refresh_runner.model.step_results import Node
 from refresh_runner.postgres.catalog import Relation
@@ -69,7 +70,6 @@ def built_nodes(graph: ProjectGraph, results: Mapping[str, Any], staged: frozens
         relation = graph.relations([node]).get(id_)
         if relation is None:
             continue
-        rows = (result["adapter_response"] or {}).get("rows_affected")
         yield BuiltNode(
             relation=relation,
             reads=tuple(sorted(graph.reads([node]), key=str)),
@@ -77,7 +77,7 @@ def built_nodes(graph: ProjectGraph, results: Mapping[str, Any], staged: frozens
             ended=moment(times[0]["completed_at"]),
             succeeded=str(result["status"]) == "success",
             is_staged=id_ in staged,
-            rows=rows if isinstance(rows, int) and rows >= 0 else None,
+            rows=rows_written(result["adapter_response"]),
             description=found.description,
             columns={name: column.description for name, column in found.columns.items() if column.description},
         )

@@ -21,6 +21,8 @@ from refresh_runner.model.step_results import CommandResult, Node, NodeState
 from refresh_runner.postgres.conninfo import ConnectionInfo
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from refresh_runner.dbt.lineage import ProjectLineage
     from refresh_runner.dbt.timings import TimedNode
 
@@ -192,6 +194,16 @@ class Dbt:
             return ()
         with self._reading, self._engine.as_live():
             return tuple(timed_nodes(self.graph, results))
+
+    def description(self) -> Mapping[str, JsonValue] | None:
+        """Return what the project says about its nodes and exposures, by live names; None if it was not parsed."""
+        # here, so that runs whose project is described already do not import it
+        from refresh_runner.dbt.description import described
+
+        if self._graph is None:
+            return None
+        with self._reading, self._engine.as_live():
+            return described(self._graph)
 
     def manifest(self) -> Mapping[str, object] | None:
         """Return the content of manifest.json, with live names and what was compiled in this run; None if the project was not parsed."""

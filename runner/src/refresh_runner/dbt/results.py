@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -62,7 +62,7 @@ def node_results(nodes: Sequence[Node], outcome: Outcome) -> tuple[NodeResult, .
         if result := found.get(node.id):
             state = _STATES.get(result.status, NodeState.BROKEN)
             message = result.message if state is not NodeState.OK else ""
-            results.append(NodeResult(node, state, message, result.sqlstate, result.seconds))
+            results.append(NodeResult(node, state, message, result.sqlstate, result.seconds, rows=result.rows))
         else:
             results.append(NodeResult(node, NodeState.BROKEN, otherwise, outcome.sqlstate, 0.0))
     return tuple(results)
@@ -87,6 +87,12 @@ def _loaded(age: timedelta | None) -> str:
     if age is None:
         return "was never loaded: none of its rows has a value in loaded_at_field"
     return f"was last loaded {duration_text(age)} ago"
+
+
+def rows_written(response: Mapping[str, object] | None) -> int | None:
+    """Return the number of rows in a response of dbt's adapter; None if it is not known, as for a view."""
+    rows = (response or {}).get("rows_affected")
+    return rows if isinstance(rows, int) and rows >= 0 else None
 
 
 def compiled_statements(outcome: Outcome) -> dict[str, str]:

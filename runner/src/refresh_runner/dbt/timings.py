@@ -9,6 +9,7 @@ from typing import Any
 
 from refresh_runner.dbt.graph import ProjectGraph
 from refresh_runner.dbt.patches.node_reuse import REUSED
+from refresh_runner.dbt.results import rows_written
 from refresh_runner.model.step_results import Node
 from refresh_runner.postgres.catalog import Relation
 
@@ -41,7 +42,6 @@ def timed_nodes(graph: ProjectGraph, results: Mapping[str, Any]) -> Iterator[Tim
             continue
         kind, _, rest = id_.partition(".")
         node = Node(id_, found.name if found else rest.rpartition(".")[2])
-        rows = (result["adapter_response"] or {}).get("rows_affected")
         yield TimedNode(
             id=id_,
             kind=kind,
@@ -50,7 +50,7 @@ def timed_nodes(graph: ProjectGraph, results: Mapping[str, Any]) -> Iterator[Tim
             started=min(moment(each["started_at"]) for each in times),
             ended=max(moment(each["completed_at"]) for each in times),
             status=str(result["status"]),
-            rows=rows if isinstance(rows, int) and rows >= 0 else None,
+            rows=rows_written(result["adapter_response"]),
         )
 
 

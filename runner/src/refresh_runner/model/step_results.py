@@ -52,6 +52,8 @@ class NodeResult:
     seconds: float = 0.0
     kept: bool = False
     """Whether an earlier attempt of the run built it."""
+    rows: int | None = None
+    """Number of rows written; None if dbt does not know it, as for a view."""
 
     @property
     def retryable(self) -> bool:

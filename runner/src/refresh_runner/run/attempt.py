@@ -50,6 +50,8 @@ def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Ca
     log.log(logging.INFO if report.outcome in {Outcome.SUCCEEDED, Outcome.SKIPPED} else logging.WARNING, report.line)
     for artifact in services.artifacts():
         services.run_log.store(artifact)
+    if services.run_log.lacks_description and (text := services.description()):
+        services.run_log.store_description(text)
     services.run_log.close(_RUN_LOG_TIMEOUT)
     attempt.release()
     # Release the lock before notifications are sent: a channel may be slow.

@@ -53,6 +53,8 @@ class Services:
     """Why the run ends as Warned even if all steps succeed."""
     artifacts: Callable[[], Iterable[Artifact]] = tuple
     """Creates, at the end of the run, the files to store with it."""
+    description: Callable[[], str | None] = lambda: None
+    """Creates, at the end of a run, what the project says about its nodes, redacted."""
     docs: Path | None = None
     """Path at which the project's docs are if they were generated."""
 

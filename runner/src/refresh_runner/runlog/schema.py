@@ -79,6 +79,7 @@ NODE: Final = Table(
         "message": "text",
         "ended_at": "timestamptz not null",
         "parents": "jsonb",
+        "rows": "bigint",
     },
     key=("run_id", "node_id"),
 )
@@ -114,6 +115,10 @@ DOCS: Final = Table(
     {"project": "text primary key", "media_type": "text not null", "content": "bytea not null", "stored_at": "timestamptz not null"},
 )
 """The docs of a dbt project, compressed with gzip, stored once for all runs of that project (dbt_refresh_run.project)."""
+PROJECT: Final = Table(
+    "dbt_refresh_project", {"project": "text primary key", "content": "bytea not null", "stored_at": "timestamptz not null"}
+)
+"""What a dbt project says about its nodes and exposures, as JSON compressed with gzip, stored once like its docs."""
 PROJECT_CACHE: Final = Table(
     "dbt_refresh_project_cache",
     {
@@ -125,4 +130,4 @@ PROJECT_CACHE: Final = Table(
     },
 )
 """Files that fetches store for later runs, compressed with gzip and signed."""
-RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS)
+RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS, PROJECT)

@@ -59,6 +59,9 @@ class RunLogWriter:
         self._rows: dict[tuple[str, object], tuple[Table, Row]] = {}
         self._run_changed = False
         self._is_open = False
+        self._description: bytes | None = None
+        self.lacks_description = False
+        """Whether no run has stored the description of this project yet."""
         self._is_closed = False
         self._has_warned = False
         self._changed = threading.Condition()
@@ -110,6 +113,7 @@ class RunLogWriter:
         """Record the results of nodes in one try of a step."""
         for result in results:
             found: Row = {"seconds": result.seconds, "sqlstate": result.sqlstate, "message": self._redacted(result.message) or None}
+            found["rows"] = result.rows
             self._put_node(result.node.id, {"node": result.node.name, "step": step, "state": result.state.value, **found})
 
     def record_mart(self, counts: MartCounts, status: MartStatus) -> None:
@@ -121,6 +125,10 @@ class RunLogWriter:
     def store(self, artifact: Artifact) -> None:
         """Store a file of the run."""
         self._store(artifact.name, artifact.media_type, artifact.text)
+
+    def store_description(self, text: str) -> None:
+        """Store the redacted description of the project, once for all of its runs. Call it before `close`."""
+        self._description = packed(text)
 
     def store_failed_rows(self, found: Mapping[str, samples.Rows]) -> None:
         """Store the failing rows, by the test's name, if there are any."""
@@ -156,6 +164,7 @@ class RunLogWriter:
         plan, run_request = self._plan, self._plan.run_request
         known = {"run_id": plan.attempt.run_id, "fingerprint": self._fingerprint.value}
         connection.execute(queries.CLOSE_LOST_SQL, known)
+        self.lacks_description = connection.execute(queries.HAS_PROJECT_SQL, [self._fingerprint.project]).fetchone() is None
         row = connection.execute(queries.EARLIER_SQL, known).fetchone()
         found = resume_state(queries.EarlierAttempts(*row) if row else None, self._fingerprint.value)
         # Failing rows of an earlier attempt may be fixed by now.
@@ -288,6 +297,9 @@ class RunLogWriter:
         with short_transaction(connection):
             connection.execute(queries.PRUNE_SQL, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
             connection.execute(queries.PRUNE_DOCS_SQL)
+            connection.execute(queries.PRUNE_PROJECTS_SQL)
+            if self._description is not None:
+                connection.execute(queries.STORE_PROJECT_SQL, [self._fingerprint.project, self._description])
             if (
                 self._fingerprint.docs.is_file()
                 and connection.execute(queries.HAS_DOCS_SQL, [self._fingerprint.project]).fetchone() is None
