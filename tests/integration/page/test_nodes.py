@@ -13,8 +13,11 @@ from refresh_page.runlog.repository import RunLogRepository
 from support.eventually import eventually
 from support.run_log import create_run_log_tables
 
+from .conftest import READER
+
 PHASE2 = "/refreshes/pages/phase2"
 FACT = "model.sigeti.fait_implantations"
+MART = "model.sigeti.mart_indemnisations"
 NODE = f"{PHASE2}/nodes/{FACT}"
 GOOD = "phase2-29799820"
 """The last run that succeeded."""
@@ -42,7 +45,7 @@ def test_a_node_has_its_runs_and_what_it_reads(page):
         ("model.sigeti.stg_implantations", "ok"),
         ("seed.sigeti.zones", None),
     ]
-    assert [each["name"] for each in found["readBy"]] == ["mart_implantation_suivi", "mart_indemnisations"]
+    assert [each["name"] for each in found["readers"]] == ["mart_implantation_suivi", "mart_indemnisations"]
     html = page.get(NODE, accept="text/html")
     assert html.status_code == 200
     assert html.text.count("<title>phase2-") == 32
@@ -67,55 +70,102 @@ def test_the_pages_of_a_run_lead_to_its_nodes(page):
 
 
 @pytest.mark.parametrize(
-    "path", [f"{PHASE2}/nodes/model.sigeti.none", f"{PHASE2}/nodes/", f"/refreshes/pages/other/nodes/{FACT}", f"{PHASE2}/nodes/{quote('é/<')}"]
+    "path",
+    [f"{PHASE2}/nodes/model.sigeti.none", f"{PHASE2}/nodes/", f"/refreshes/pages/other/nodes/{FACT}", f"{PHASE2}/nodes/{quote('é/<')}"],
 )
 def test_a_node_that_the_refresh_has_not_run_is_not_found(page, path):
     """Also one of another refresh, which a proxy may protect differently."""
     assert page.get(path).status_code == 404
 
 
-async def test_an_older_run_log_has_no_parents(ground):
-    """The columns of a newer runner are missing until its first run."""
-    records, ref = RunLogRepository(ground.secret), Ref("pages", "phase2")
-    new = await records.node_rows(ref, FACT)
-    assert new
-    ground.database.run("alter table dbt_refresh_node rename column parents to other")
+PROJECT = {
+    "nodes": [
+        {
+            "unique_id": FACT,
+            "name": "fait_implantations",
+            "description": "Plots.",
+            "relation": "dwh_facts.fait",
+            "reads": ["seed.sigeti.zones"],
+        },
+        {"unique_id": MART, "name": "mart_indemnisations", "relation": "dwh_marts_operationnel.mart_indemnisations", "reads": [FACT]},
+        {"unique_id": "test.sigeti.unique_mart_implantation_suivi", "name": "unique", "reads": [FACT]},
+    ],
+    "exposures": [{"unique_id": "exposure.p.a", "name": "Board", "type": "dashboard", "owner": "Awa", "reads": [MART]}],
+}
+
+
+@pytest.fixture
+def described(ground):
+    """A run log whose runs have the description of their project, which the role of the page may read."""
+    with psycopg.connect(ground.database.dsn, autocommit=True) as connection:
+        connection.execute("insert into dbt_refresh_project values ('p-1', %s, now())", [gzip.compress(json.dumps(PROJECT).encode())])
+        connection.execute("update dbt_refresh_run set project = 'p-1' where run_id = %s", [GOOD])
+        yield connection
+        connection.execute("delete from dbt_refresh_project")
+        connection.execute("update dbt_refresh_run set project = null where run_id = %s", [GOOD])
+
+
+def test_the_description_of_the_project_adds_documentation_tests_and_exposures(page, described):  # noqa: ARG001
+    """A mart also has the rows and verdicts of its validation."""
+    found = eventually(lambda: (each := page.json(NODE))["isDescribed"] and each, within=15)
+    assert (found["description"], [each["name"] for each in found["reads"]]) == ("Plots.", ["zones"])
+    assert [(each["name"], each["state"]) for each in found["tests"]] == [("unique_mart_implantation_suivi", "ok")]
+    assert [(each["name"], each["owner"]) for each in found["affected"]] == [("Board", "Awa")]
+    assert "owner: Awa" in page.get(NODE, accept="text/html").text
+    runs = page.json(f"{PHASE2}/nodes/{MART}")["runs"]
+    assert {each["verdict"] for each in runs} == {"VALID"}
+    assert all(each["rows"] > 2000 for each in runs)
+
+
+async def test_without_the_privilege_to_read_descriptions_the_rest_is_shown(ground, described):
+    """The table is younger than the role of the page. The control is the role with the privilege."""
+    records = RunLogRepository(ground.secret)
+    assert await records.project("p-1")
+    described.execute(f"revoke select on dbt_refresh_project from {READER}")
     try:
-        old = await records.node_rows(ref, FACT)
+        assert await records.project("p-1") is None
+        assert await records.node_runs(Ref("pages", "phase2"), FACT)
     finally:
-        ground.database.run("alter table dbt_refresh_node rename column other to parents")
-    assert old
-    assert [each.run for each in old.runs] == [each.run for each in new.runs]
-    assert (old.runs[0].parents, old.neighbours) == (None, ())
+        described.execute(f"grant select on dbt_refresh_project to {READER}")
 
 
-def plan_of(connection, query, parameters):
-    """Return the nodes of the plan with which PostgreSQL has executed a query."""
+async def test_an_older_run_log_is_shown_with_what_it_has(ground):
+    """The columns and the table of a newer runner are missing until its first run."""
+    records, ref = RunLogRepository(ground.secret), Ref("pages", "phase2")
+    new = await records.node_runs(ref, FACT)
+    younger = {"dbt_refresh_node": ("parents", "rows"), "dbt_refresh_run": ("project", "revision")}
+    columns = [(table, column) for table, found in younger.items() for column in found]
+    for table, column in columns:
+        ground.database.run(f"alter table {table} rename column {column} to other_{column}")
+    ground.database.run("alter table dbt_refresh_project rename to other_project")
+    try:
+        old = await records.node_runs(ref, FACT)
+        assert (await records.node_rows(FACT, [GOOD], [], "dwh_marts.a")).neighbours == ()
+        assert await records.project("p-1") is None
+    finally:
+        ground.database.run("alter table other_project rename to dbt_refresh_project")
+        for table, column in columns:
+            ground.database.run(f"alter table {table} rename column other_{column} to {column}")
+    assert [each.run for each in old] == [each.run for each in new]
+    assert ({each.parents for each in old}, new[0].parents) == ({None}, ["model.sigeti.stg_implantations", "seed.sigeti.zones"])
+
+
+def blocks(connection, query, parameters):
+    """Return how many blocks PostgreSQL reads to execute a query, of tables and indexes."""
     ((found,),) = connection.execute(f"explain (analyze, buffers, format json) {query}", parameters).fetchall()
-    nodes, todo = [], [found[0]["Plan"]]
-    while todo:
-        each = todo.pop()
-        nodes.append(each)
-        todo += each.get("Plans", [])
-    return nodes
+    return found[0]["Plan"]["Shared Hit Blocks"] + found[0]["Plan"]["Shared Read Blocks"]
 
 
-def whole_scans(nodes):
-    """Return the tables of nodes that a plan reads from the first row to the last."""
-    return [each["Relation Name"] for each in nodes if each["Node Type"] == "Seq Scan" and each["Relation Name"] == "dbt_refresh_node"]
-
-
-def test_the_history_of_a_node_reads_few_pages_of_a_large_run_log(fresh_database):
-    """It is found by the primary key, run by run: no further index makes each run's writes dearer. The control is a search by node alone."""
+def test_the_history_of_a_node_reads_few_blocks_of_a_large_run_log(fresh_database):
+    """It is found by the primary key, run by run, without a further index to write. The control is a search by node alone."""
     with psycopg.connect(fresh_database.dsn, autocommit=True) as connection:
         create_run_log_tables(connection)
         fill_many(connection, MANY_RUNS, MANY_NODES)
-        known = {"namespace": "many", "refresh": "many", "node": "model.p.m7", "run": f"many-{MANY_RUNS}", "parents": ["model.p.m6"]}
-        history = plan_of(connection, node_models.NODE_RUNS, known)
-        assert history[0]["Actual Rows"] == node_models.NODE_RUNS_SHOWN
-        assert whole_scans(history) == whole_scans(plan_of(connection, node_models.NEIGHBOURS, known)) == []
-        assert history[0]["Shared Hit Blocks"] + history[0]["Shared Read Blocks"] < 4 * node_models.RUNS_SEARCHED
-        assert whole_scans(plan_of(connection, "select * from dbt_refresh_node where node_id = %(node)s", known))
+        known = {"namespace": "many", "refresh": "many", "node": "model.p.m7", "run": f"many-{MANY_RUNS}", "ids": ["model.p.m6"]}
+        assert len(connection.execute(node_models.NODE_RUNS, known).fetchall()) == node_models.NODE_RUNS_SHOWN
+        found = [blocks(connection, query, known) for query in (node_models.NODE_RUNS, node_models.NEIGHBOURS)]
+        assert max(found) < 500
+        assert blocks(connection, "select * from dbt_refresh_node where node_id = %(node)s", known) > 1000
 
 
 def fill_many(connection, runs, nodes):
@@ -125,7 +175,7 @@ def fill_many(connection, runs, nodes):
         """insert into dbt_refresh_run (run_id, refresh, namespace, generation, mode, attempt, attempts, phase, outcome, started_at,
                attempt_started_at, heartbeat_at, ended_at, kept_since)
            select 'many-' || run, 'many', 'many', 1, 'refresh', 1, 1, 'Finished', 'Succeeded', at, at, at, at, at
-           from generate_series(1, %s) run, lateral (select now() - make_interval(hours => 100000 - run) at)""",
+           from generate_series(1, %s) run, lateral (select now() - make_interval(hours => 100000 - run) as at) times""",
         [runs],
     )
     connection.execute(

@@ -136,7 +136,8 @@ def test_each_box_leads_to_its_row_and_says_all_in_words():
         "node-3": "zones not built by this run",
         "node-4": "mart ✗ broken · 1.5 s",
     }
-    assert '<tr id="node-4"><th scope="row"><bdi>mart</bdi></th><td><code>model</code></td>' in text
+    link = '<a href="/refreshes/default/phase2/nodes/model.p.mart"><bdi>mart</bdi></a>'
+    assert f'<tr id="node-4"><th scope="row">{link}</th><td><code>model</code></td>' in text
     assert "<td><bdi>stg</bdi>, <bdi>zones</bdi></td>" in text
     french = page({"model.p.stg": ["seed.p.zones"]}, language="fr")
     assert "✓ réussi · 1,5 s</text>" in french

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from refresh_page.kube.models import Ref
 from refresh_page.runlog.cache import SingleFlightCache
 from refresh_page.runlog.models import DISPLAYED_FILES, RUN_RESULTS, RefreshRows, RunLogState, RunRows
-from refresh_page.runlog.node_models import NodeRows
+from refresh_page.runlog.node_models import NodeRows, NodeRunRow
+from refresh_page.runlog.project import Project, project_of
 from refresh_page.runlog.repository import ArtifactContent, RunLogRepository, RunLogUnavailableError
 from refresh_page.runlog.run_results import Statement, compiled_sql
 
@@ -23,6 +24,9 @@ _MAX_RUNS: Final = 16
 _MAX_NODES: Final = 64
 _TIMEOUT: Final = 4.0
 """Seconds that a page waits for the run log."""
+_PROJECT_SECONDS: Final = 60.0
+"""Seconds for which the description of a dbt project is cached, which never changes once it is stored."""
+_MAX_PROJECTS: Final = 8
 _BACK_OFF: Final = 10.0
 """Seconds without queries after a failure, in which pages are rendered without the run log."""
 
@@ -42,8 +46,10 @@ class RunLogReader:
         self._repository = repository
         self._pasts: SingleFlightCache[RefreshRows] = SingleFlightCache(_CACHE_SECONDS, _MAX_REFRESHES)
         self._runs: SingleFlightCache[tuple[RunRows | None, Mapping[str, str]]] = SingleFlightCache(_CACHE_SECONDS, _MAX_RUNS)
-        self._nodes: SingleFlightCache[NodeRows | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
+        self._nodes: SingleFlightCache[tuple[NodeRunRow, ...]] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
+        self._node_rows: SingleFlightCache[NodeRows] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
         self._statements: SingleFlightCache[Statement | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
+        self._projects: SingleFlightCache[Project | None] = SingleFlightCache(_PROJECT_SECONDS, _MAX_PROJECTS)
         self._reading_results = asyncio.Semaphore(1)
         self._backing_off_until = 0.0
 
@@ -68,12 +74,21 @@ class RunLogReader:
         rows, files = answer.value or (None, {})
         return RunLogResult(rows, answer.state), files
 
-    async def node_rows(self, ref: Ref, node: str) -> RunLogResult[NodeRows]:
+    async def node_runs(self, ref: Ref, node: str) -> RunLogResult[tuple[NodeRunRow, ...]]:
         """Return the last runs of a node, by its ID."""
         repository = self._repository
         if repository is None or self._is_backing_off():
             return self._no_result()
-        return await self._with_timeout(self._nodes.get((ref, node), lambda: repository.node_rows(ref, node)))
+        return await self._with_timeout(self._nodes.get((ref, node), lambda: repository.node_runs(ref, node)))
+
+    async def node_rows(self, node: str, runs: Sequence[str], ids: Sequence[str], relation: str | None) -> NodeRows:
+        """Return what surrounds a node in its last runs; nothing if that cannot be read."""
+        repository = self._repository
+        if repository is None or self._is_backing_off():
+            return NodeRows()
+        key = (node, tuple(runs), tuple(ids), relation)
+        found = await self._with_timeout(self._node_rows.get(key, lambda: repository.node_rows(node, runs, ids, relation)))
+        return found.value or NodeRows()
 
     async def compiled_sql(self, ref: Ref, run: str, node: str) -> RunLogResult[Statement]:
         """Return the SQL of a node in one run, if the run log has kept it."""
@@ -81,6 +96,13 @@ class RunLogReader:
         if repository is None or self._is_backing_off():
             return self._no_result()
         return await self._with_timeout(self._statements.get((ref, run, node), lambda: self._compiled_sql(repository, ref, run, node)))
+
+    async def project(self, id_: str | None) -> Project | None:
+        """Return what a dbt project says about itself; None if that is not known."""
+        repository = self._repository
+        if repository is None or id_ is None or self._is_backing_off():
+            return None
+        return (await self._with_timeout(self._projects.get(id_, lambda: _project(repository, id_)))).value
 
     async def content(self, ref: Ref, run: str, name: str) -> RunLogResult[ArtifactContent]:
         """Return an artifact of a run."""
@@ -107,6 +129,11 @@ class RunLogReader:
 
     def _no_result(self) -> RunLogResult[T]:
         return RunLogResult(None, RunLogState.NOT_CONFIGURED if self._repository is None else RunLogState.UNAVAILABLE)
+
+
+async def _project(repository: RunLogRepository, id_: str) -> Project | None:
+    content = await repository.project(id_)
+    return await asyncio.to_thread(project_of, content) if content else None
 
 
 async def _run_with_files(repository: RunLogRepository, ref: Ref, run: str) -> tuple[RunRows | None, Mapping[str, str]]:

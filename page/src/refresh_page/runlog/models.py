@@ -47,6 +47,8 @@ class RunRow:
     heartbeat_at: datetime
     ended_at: datetime | None
     revision: str | None = None
+    project: str | None = None
+    """The ID of the dbt project's content."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,10 @@ class RunRows:
 
 
 _RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {MAX_MESSAGE}), marts, started_at,
-    heartbeat_at, ended_at, revision"""
-_RUNS: Final = f"""select run.* from (select null::text as revision) as absent
+    heartbeat_at, ended_at, revision, project"""
+_RUNS: Final = f"""select run.* from (select null::text as revision, null::text as project) as absent
     cross join lateral (select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s"""  # noqa: S608 - constants
-"""The beginning of a query. A run log of an older runner has no column revision; the name then means that of `absent`."""
+"""The beginning of a query. A run log of an older runner lacks some columns; their names then mean those of `absent`."""
 _STEP_COLUMNS: Final = f"run_id, step, position, state, tries, started_at, seconds, left(message, {MAX_MESSAGE})"
 _MART_COLUMNS: Final = f"run_id, relation, rows, nulls, duplicates, newest, verdict, left(message, {MAX_MESSAGE})"
 RUNS: Final = f"{_RUNS} order by started_at desc limit {RUNS_SHOWN}) as run order by started_at desc"
@@ -151,6 +153,7 @@ ARTIFACTS: Final = """select name, media_type, octet_length(content) from dbt_re
 CONTENT: Final = """select media_type, content from dbt_refresh_artifact where run_id = %(run)s and name = %(name)s
     union all select docs.media_type, docs.content from dbt_refresh_docs docs join dbt_refresh_run run using (project)
     where run_id = %(run)s and %(name)s = 'docs.html' limit 1"""
+PROJECT: Final = "select content from dbt_refresh_project where project = %(project)s"
 MEDIANS: Final = """select step, percentile_cont(0.5) within group (order by seconds) from dbt_refresh_step join (
         select run_id from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s
         and outcome in ('Succeeded', 'Warned') order by started_at desc limit 30) as usual using (run_id)

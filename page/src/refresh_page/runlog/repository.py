@@ -22,7 +22,7 @@ from refresh_api.names import WAREHOUSE_KEYS
 from refresh_page.kube.models import Ref
 from refresh_page.runlog import models, node_models
 from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, RefreshRows, RunRow, RunRows, StepRow
-from refresh_page.runlog.node_models import NeighbourRow, NodeRows, NodeRunRow, strings
+from refresh_page.runlog.node_models import NeighbourRow, NodeMartRow, NodeRows, NodeRunRow
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _MAX_CONNECTIONS: Final = 4
 _SYSTEM_CERTIFICATES: Final = "system"
 MAX_ARTIFACT_SIZE: Final = 32 * 2**20
 """Bytes of an artifact after decompression."""
-Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow, NodeRunRow, NeighbourRow)
+Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow, NodeRunRow, NodeMartRow, NeighbourRow)
 
 
 class RunLogUnavailableError(Exception):
@@ -87,16 +87,42 @@ class RunLogRepository:
             )
         raise AssertionError("the session returns or raises")
 
-    async def node_rows(self, ref: Ref, node: str) -> NodeRows | None:
-        """Return the last runs of a node, by its ID; None if the last runs of the refresh had no such node. Raise RunLogUnavailableError."""
+    async def node_runs(self, ref: Ref, node: str) -> tuple[NodeRunRow, ...]:
+        """Return the last runs of a node, by its ID, newest first; none if the last runs of the refresh had no such node.
+
+        Raise RunLogUnavailableError.
+        """
         parameters: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name, "node": node}
         async with self._session() as session:
-            runs = await session.rows(NodeRunRow, node_models.NODE_RUNS, parameters)
-            if not runs:
-                return None
-            last = {"run": runs[0].run, "node": node, "parents": strings(runs[0].parents)}
-            return NodeRows(tuple(runs), tuple(await session.rows(NeighbourRow, node_models.NEIGHBOURS, last)))
+            return tuple(await session.rows(NodeRunRow, node_models.NODE_RUNS, parameters))
         raise AssertionError("the session returns or raises")
+
+    async def node_rows(self, node: str, runs: Sequence[str], ids: Sequence[str], relation: str | None) -> NodeRows:
+        """Return nodes of the first of these runs, by their IDs, and those that read a node; and the results of validating its table.
+
+        Raise RunLogUnavailableError.
+        """
+        parameters: dict[str, object] = {"node": node, "run": runs[0], "runs": list(runs), "ids": list(ids), "relation": relation}
+        async with self._session() as session:
+            neighbours = await session.rows(NeighbourRow, node_models.NEIGHBOURS, parameters)
+            marts = await session.rows(NodeMartRow, node_models.NODE_MARTS, parameters) if relation else []
+            return NodeRows(tuple(neighbours), tuple(marts))
+        raise AssertionError("the session returns or raises")
+
+    async def project(self, id_: str) -> bytes | None:
+        """Return the description of a dbt project; None if no run has stored it, or the role may not read it.
+
+        Raise RunLogUnavailableError.
+        """
+        async with self._session() as session:
+            try:
+                found = await session.tuples(models.PROJECT, {"project": id_})
+            except psycopg.errors.InsufficientPrivilege:
+                # a table of a newer runner, which the role of the page cannot read before an administrator has granted it
+                log.warning("cannot read the descriptions of dbt projects: grant SELECT on dbt_refresh_project to the role of the page")
+                return None
+        content = found[0][0] if found else None
+        return decompress(content) if isinstance(content, bytes) else None
 
     async def artifact(self, ref: Ref, run: str, name: str) -> ArtifactContent | None:
         """Return an artifact; None if it does not exist. Raise RunLogUnavailableError."""

@@ -1,15 +1,21 @@
 """Builds the page of one node of a refresh: its last runs, what it reads and what reads it, and its SQL in one of the runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Final
 
 from refresh_api.model import Model, Time
+from refresh_api.status import clip
 from refresh_page.kube.models import Ref, Refresh
-from refresh_page.runlog.node_models import NeighbourRow, NodeRows, NodeRunRow, strings
+from refresh_page.runlog.node_models import NEIGHBOURS_SHOWN, NodeMartRow, NodeRows, NodeRunRow, strings
+from refresh_page.runlog.project import Column, Project
 from refresh_page.runlog.run_results import Statement
-from refresh_page.views.node_ids import kind_of, name_of
+from refresh_page.views.affected import Affected, affected_by
+from refresh_page.views.node_ids import is_test, kind_of, name_of
 
+MAX_DESCRIPTION: Final = 4000
+"""Characters of a description; the rest is cut off."""
+COLUMNS_SHOWN: Final = 300
 BUILT: Final = frozenset({"ok", "warned"})
 """States of a node that dbt has built, or of a test that has passed."""
 _NOT_EXECUTED: Final = frozenset({"reused", "skipped"})
@@ -27,6 +33,10 @@ class NodeRun(Model):
     step: str
     state: str
     seconds: float | None = None
+    rows: int | None = None
+    """Rows of a mart when it was validated; of another node, those that dbt has written."""
+    verdict: str | None = None
+    """Of a mart."""
     sqlstate: str | None = None
     message: str | None = None
 
@@ -38,6 +48,14 @@ class Neighbour(Model):
     name: str
     state: str | None = None
     """In the last run of the node; unset for what that run did not build."""
+
+
+class ColumnView(Model):
+    """A column with its documentation."""
+
+    name: str
+    type: str = ""
+    description: str = ""
 
 
 class Compiled(Model):
@@ -61,6 +79,10 @@ class NodeDetail(Model):
     node: str
     kind: str
     """The resource type of dbt: model, seed, snapshot, test, unit_test, function or operation."""
+    description: str = ""
+    relation: str | None = None
+    """Its table or view; unset if it has none, or the run log has no description of the project."""
+    columns: tuple[ColumnView, ...] = ()
     usual_seconds: float | None = None
     """Median of the runs that built it."""
     reused: int = 0
@@ -69,35 +91,68 @@ class NodeDetail(Model):
     """Newest first."""
     compiled: Compiled
     reads: tuple[Neighbour, ...] = ()
-    read_by: tuple[Neighbour, ...] = ()
+    readers: tuple[Neighbour, ...] = ()
+    tests: tuple[Neighbour, ...] = ()
+    """Its tests, with their results in its last run."""
+    affected: tuple[Affected, ...] = ()
+    """Exposures of the dbt project that depend on it."""
+    is_described: bool = False
+    """Whether the run log has the description of the project: without it, tests and exposures are not known."""
 
 
-def run_with_sql(rows: NodeRows, wanted: str) -> str:
+def run_with_sql(runs: Sequence[NodeRunRow], wanted: str) -> str:
     """Return the run of which the page shows the SQL: the one that the address names, or else the last one that executed the node."""
-    executed = (row.run for row in rows.runs if row.state not in _NOT_EXECUTED)
-    return wanted or next(executed, rows.runs[0].run)
+    executed = (row.run for row in runs if row.state not in _NOT_EXECUTED)
+    return wanted or next(executed, runs[0].run)
 
 
-def node_detail(ref: Ref, id_: str, refresh: Refresh | None, rows: NodeRows, run: str, statement: Statement | None) -> NodeDetail:
-    """Return the page of a node; `run` is the one of the statement."""
-    took = [row.seconds for row in rows.runs if row.seconds is not None and row.state in BUILT]
+def neighbours_of(id_: str, last: NodeRunRow, project: Project | None) -> tuple[str, ...]:
+    """Return the IDs of what a node reads and of what reads it, as far as they are known without its run."""
+    if project is None or id_ not in project.by_id:
+        return tuple(strings(last.parents))
+    return (*project.by_id[id_].reads, *project.readers.get(id_, ()))
+
+
+def node_detail(
+    ref: Ref, id_: str, refresh: Refresh | None, runs: Sequence[NodeRunRow], rows: NodeRows, project: Project | None, compiled: Compiled
+) -> NodeDetail:
+    """Return the page of a node; `runs` are its last ones, newest first, and at least one."""
+    took = [row.seconds for row in runs if row.seconds is not None and row.state in BUILT]
+    node = project.by_id.get(id_) if project else None
+    readers = project.readers.get(id_, ()) if node and project else [each.node_id for each in rows.neighbours if each.is_reader]
+    marts = {each.run: each for each in rows.marts}
     return NodeDetail(
         namespace=ref.namespace,
         name=ref.name,
         title=refresh.title if refresh else ref.name,
         id=id_,
-        node=rows.runs[0].node,
+        node=runs[0].node,
         kind=kind_of(id_),
+        description=clip(node.description, MAX_DESCRIPTION) if node else "",
+        relation=node.relation if node else None,
+        columns=tuple(map(_column, node.columns[:COLUMNS_SHOWN])) if node else (),
         usual_seconds=median(took) if took else None,
-        reused=sum(row.state == "reused" for row in rows.runs),
-        runs=tuple(map(_run, rows.runs)),
-        compiled=Compiled(run=run, sql=statement.sql, is_cut=statement.is_cut) if statement else Compiled(run=run),
-        reads=_reads(strings(rows.runs[0].parents), rows.neighbours),
-        read_by=tuple(_neighbour(each) for each in rows.neighbours if each.is_reader),
+        reused=sum(row.state == "reused" for row in runs),
+        runs=tuple(_run(row, marts.get(row.run)) for row in runs),
+        compiled=compiled,
+        reads=_neighbours(node.reads if node else strings(runs[0].parents), rows, project),
+        readers=_neighbours((each for each in readers if not is_test(each)), rows, project),
+        tests=_neighbours((each for each in readers if is_test(each)), rows, project),
+        affected=affected_by(project, [id_]),
+        is_described=node is not None,
     )
 
 
-def _run(row: NodeRunRow) -> NodeRun:
+def compiled_of(run: str, statement: Statement | None) -> Compiled:
+    """Return the SQL of a run; `statement` is None if the run log has not kept it."""
+    return Compiled(run=run, sql=statement.sql, is_cut=statement.is_cut) if statement else Compiled(run=run)
+
+
+def _column(column: Column) -> ColumnView:
+    return ColumnView(name=column.name, type=column.type, description=clip(column.description, MAX_DESCRIPTION))
+
+
+def _run(row: NodeRunRow, mart: NodeMartRow | None) -> NodeRun:
     return NodeRun(
         run=row.run,
         outcome=row.outcome,
@@ -106,17 +161,23 @@ def _run(row: NodeRunRow) -> NodeRun:
         step=row.step,
         state=row.state,
         seconds=row.seconds,
+        rows=mart.rows if mart else row.rows,
+        verdict=mart.verdict if mart else None,
         sqlstate=row.sqlstate,
         message=row.message,
     )
 
 
-def _reads(parents: Iterable[str], rows: Iterable[NeighbourRow]) -> tuple[Neighbour, ...]:
-    """Return what a node reads; also what its run did not build, of which only the ID is known."""
-    built = {each.node_id: _neighbour(each) for each in rows}
-    found = (built.get(id_, Neighbour(id=id_, name=name_of(id_))) for id_ in parents)
-    return tuple(sorted(found, key=lambda each: (each.name, each.id)))
-
-
-def _neighbour(row: NeighbourRow) -> Neighbour:
-    return Neighbour(id=row.node_id, name=row.node, state=row.state)
+def _neighbours(ids: Iterable[str], rows: NodeRows, project: Project | None) -> tuple[Neighbour, ...]:
+    """Return nodes with their results in the last run; also those that it did not build."""
+    built = {each.node_id: each for each in rows.neighbours}
+    described = project.by_id if project else {}
+    found = [
+        Neighbour(
+            id=id_,
+            name=built[id_].node if id_ in built else described[id_].name if id_ in described else name_of(id_),
+            state=built[id_].state if id_ in built else None,
+        )
+        for id_ in ids
+    ]
+    return tuple(sorted(found, key=lambda each: (each.name, each.id))[:NEIGHBOURS_SHOWN])

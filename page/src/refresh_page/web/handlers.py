@@ -22,7 +22,7 @@ from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
 from refresh_page.views.calendar import Calendar, calendar_of
 from refresh_page.views.health import health_of
-from refresh_page.views.node import node_detail, run_with_sql
+from refresh_page.views.node import compiled_of, neighbours_of, node_detail, run_with_sql
 from refresh_page.views.overview import Overview, overview_of
 from refresh_page.views.overview_query import GroupKind, OverviewQuery
 from refresh_page.views.preview import preview_view
@@ -145,12 +145,16 @@ class Handlers:
         ref, node = _ref(request), str(request.path_params["node"])
         if _wants_events(request):
             return self.streams.open(lambda: self._version(ref))
-        rows = await self.run_log.node_rows(ref, node)
-        if rows.value is None:
-            return self._not_found(request, unavailable=rows.state is RunLogState.UNAVAILABLE)
-        run = run_with_sql(rows.value, request.query_params.get("run", ""))
-        statement = await self.run_log.compiled_sql(ref, run, node)
-        detail = node_detail(ref, node, self.store.get(ref), rows.value, run, statement.value)
+        found = await self.run_log.node_runs(ref, node)
+        if not found.value:
+            return self._not_found(request, unavailable=found.state is RunLogState.UNAVAILABLE)
+        last, runs = found.value[0], [row.run for row in found.value]
+        project = await self.run_log.project(last.project)
+        relation = project.by_id[node].relation if project and node in project.by_id else None
+        rows = await self.run_log.node_rows(node, runs, neighbours_of(node, last, project), relation)
+        run = run_with_sql(found.value, request.query_params.get("run", ""))
+        compiled = compiled_of(run, (await self.run_log.compiled_sql(ref, run, node)).value)
+        detail = node_detail(ref, node, self.store.get(ref), found.value, rows, project, compiled)
         if _wants_json(request):
             return _json(detail)
         return self._html(request, "node.html", self._version(ref), {"detail": detail, **self._banner()})
