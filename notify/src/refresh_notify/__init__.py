@@ -4,7 +4,7 @@ Everything here is synchronous and bounded in time: `notify` never raises for a 
 """
 
 from refresh_notify.message import Message, NotifiedRun, message_for
-from refresh_notify.notify import notify, secrets_needed
+from refresh_notify.notify import notify, notify_together, secrets_needed
 from refresh_notify.posting import Rules
 
-__all__ = ["Message", "NotifiedRun", "Rules", "message_for", "notify", "secrets_needed"]
+__all__ = ["Message", "NotifiedRun", "Rules", "message_for", "notify", "notify_together", "secrets_needed"]

@@ -1,6 +1,7 @@
 """The text of a notification: one subject and one body for every channel."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -12,6 +13,9 @@ from refresh_api.redaction import Redactor
 
 _SUBJECT_LENGTH = 150
 _TEXT_LENGTH = 3000
+_LISTED: Final = 40
+"""Maximum number of refreshes that one message lists; of further ones, it says the number."""
+_LISTED_LENGTH: Final = 120
 _OVER: Final = {NotifyWhen.STALE: "Fresh", NotifyWhen.MISSED: "OnSchedule"}
 """The end of what people were notified of, in one word."""
 
@@ -38,6 +42,8 @@ class NotifiedRun:
     """uid of the refresh; None outside a cluster."""
     hint: str = ""
     """What to do next."""
+    note: str = ""
+    """What else to know of this message."""
     step: str | None = None
     """The step that failed, for example 3/6 marts."""
     attempts: int = 1
@@ -105,8 +111,37 @@ def message_for(run: NotifiedRun, redact: Redactor | None = None) -> Message:
         *([f"Attempts: {run.attempts}"] if run.attempts > 1 else []),
         *([f"Revision of the project: {run.revision}"] if run.revision else []),
         *_further(run),
+        *([run.note] if run.note else []),
     ]
     return Message(_printable(subject), _printable("\n".join(lines)), run)
+
+
+def message_for_all(runs: Sequence[NotifiedRun], cause: str, redact: Redactor) -> Message:
+    """Return the message about runs of several refreshes of a namespace that have failed for one cause, or recovered from it."""
+    if len(runs) == 1:
+        return message_for(runs[0], redact)
+    cleaned, cause = [_clean(run, redact) for run in runs], _printable(redact.clipped(cause))
+    first = cleaned[0]
+    sign, what = ("✓", "recovered") if first.resolves else ("✗", "failed")
+    texts = {run.message for run in cleaned}
+    rest = len(cleaned) - _LISTED
+    lines = [
+        f"{len(cleaned)} refreshes in namespace {first.namespace} {what}: {cause}",
+        *([first.message] if len(texts) == 1 else []),
+        *([f"What to do: {first.hint}"] if first.hint else []),
+        *(_listed(run, redact, with_message=len(texts) > 1) for run in cleaned[:_LISTED]),
+        *([f"… and {rest} more; see: kubectl -n {first.namespace} get dashboardrefreshes"] if rest > 0 else []),
+        *([first.note] if first.note else []),
+    ]
+    subject = redact.clipped(f"{sign} {len(cleaned)} refreshes {what}: {cause}", _SUBJECT_LENGTH)
+    return Message(_printable(subject), _printable("\n".join(lines)), replace(first, run=None))
+
+
+def _listed(run: NotifiedRun, redact: Redactor, *, with_message: bool) -> str:
+    name = run.refresh if run.title == run.refresh else f"{run.title}, {run.refresh}"
+    since = f", after failing since {time_text(run.failing_since)}" if run.failing_since else ""
+    message = f": {redact.clipped(' '.join(run.message.split()), _LISTED_LENGTH)}" if with_message and run.message else ""
+    return f"- {name} ({run.link or f'run {run.run}'}){since}{message}"
 
 
 def _clean(run: NotifiedRun, redact: Redactor) -> NotifiedRun:

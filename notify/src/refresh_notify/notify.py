@@ -1,7 +1,7 @@
 """Notify every channel of a refresh of one run, and record which accepted the message."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from refresh_api.channels import Channel
@@ -9,7 +9,7 @@ from refresh_api.notifications import Notification
 from refresh_api.redaction import Redactor, known_values, secret_values
 from refresh_api.status import NotificationStatus
 from refresh_notify.channels import send
-from refresh_notify.message import Message, NotifiedRun, message_for
+from refresh_notify.message import Message, NotifiedRun, message_for, message_for_all
 from refresh_notify.posting import ChannelError, Rules
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,23 @@ def notify(
 ) -> list[NotificationStatus]:
     """Notify every channel that wants to know of a run, in parallel; return the result of each. A failure is recorded, never raised."""
     wanted = [notification for notification in notifications if run.is_test or notification.wants(run.when)]
-    if not wanted:
-        return []
+    return _notify(wanted, secrets, lambda redact: message_for(run, redact), rules) if wanted else []
+
+
+def notify_together(
+    notifications: Sequence[Notification], secrets: Secrets, runs: Sequence[NotifiedRun], cause: str, rules: Rules | None = None
+) -> list[NotificationStatus]:
+    """Notify every channel of the runs of several refreshes in one message, as `notify` does of one."""
+    return _notify(notifications, secrets, lambda redact: message_for_all(runs, cause, redact), rules)
+
+
+def _notify(
+    wanted: Sequence[Notification], secrets: Secrets, message_with: Callable[[Redactor], Message], rules: Rules | None
+) -> list[NotificationStatus]:
     needed = [each.channel.secret for each in wanted]
     single_keys = {(secret.name, key) for secret in needed if not secret.reads_all_keys for key in secret.keys}
     redact = Redactor(secret_values(secrets, single_keys), known_values(secrets))
-    message = message_for(run, redact)
+    message = message_with(redact)
     with ThreadPoolExecutor(len(wanted), "notify") as threads:
         return list(threads.map(lambda each: _notify_channel(each.channel, secrets, message, redact, rules or Rules()), wanted))
 

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from refresh_api.notifications import NotifyWhen
+from refresh_api.redaction import Redactor
 from refresh_notify import NotifiedRun, message_for
+from refresh_notify.message import message_for_all
 
 FAILED = NotifiedRun(
     refresh="phase2-dashboards-refresh",
@@ -106,3 +108,53 @@ def test_warnings_and_a_recovery_are_no_failure():
     assert recovered.subject == "✓ Phase 2 refresh recovered"
     says = "recovered, after failing since 2026-03-03T09:04:00Z"
     assert recovered.text.startswith(f"phase2-dashboards-refresh (run phase2-dashboards-refresh-29384) {says}\n12 models built")
+
+
+AWAY = replace(FAILED, reason="WarehouseUnreachable", message="cannot connect to the warehouse db:5432: refused", hint="check", note="5m")
+CAUSE = "warehouse of Secret warehouse"
+
+
+def named(*names: str, **changes: Any) -> list[NotifiedRun]:
+    return [replace(AWAY, refresh=name, title=name, run=f"{name}-1", **changes) for name in names]
+
+
+def test_one_message_lists_all_refreshes_that_failed_for_one_cause():
+    """What they have in common is said once. One refresh alone gets its usual message."""
+    message = message_for_all(named("a", "b", "c"), CAUSE, Redactor())
+    assert message.subject == f"✗ 3 refreshes failed: {CAUSE}"
+    assert message.text.splitlines() == [
+        f"3 refreshes in namespace dashboards failed: {CAUSE}",
+        AWAY.message,
+        "What to do: check",
+        "- a (run a-1)",
+        "- b (run b-1)",
+        "- c (run c-1)",
+        "5m",
+    ]
+    assert message.run.link is None
+    (alone,) = named("a")
+    assert message_for_all([alone], CAUSE, Redactor()) == message_for(alone)
+    assert message_for(alone).text.splitlines()[-1] == "5m"
+
+
+def test_messages_that_differ_are_listed_with_their_refreshes():
+    """They may hide another cause. A recovery says since when its refresh had failed."""
+    one, other = named("a", "b")
+    text = message_for_all([one, replace(other, message="password refused\nfor user x")], CAUSE, Redactor()).text
+    assert f"- a (run a-1): {AWAY.message}" in text
+    assert "- b (run b-1): password refused for user x" in text
+    since = datetime(2026, 3, 3, 9, 4, tzinfo=UTC)
+    over = message_for_all(named("a", "b", when=NotifyWhen.RECOVERED, failing_since=since, hint=""), CAUSE, Redactor())
+    assert over.subject == f"✓ 2 refreshes recovered: {CAUSE}"
+    assert "- a (run a-1), after failing since 2026-03-03T09:04:00Z" in over.text
+
+
+def test_a_message_about_many_refreshes_is_short_and_has_no_secret():
+    """It lists forty of them and counts the others. A secret at the place of a cut leaves no half of it."""
+    many = [replace(each, message="x" * 110 + f" geheimnis{number}") for number, each in enumerate(named(*(f"n{n:03}" for n in range(60))))]
+    text = message_for_all(many, CAUSE, Redactor(["geheimnis7"])).text
+    assert "n039" in text
+    assert "n040" not in text
+    assert "… and 20 more" in text
+    assert len(text) < 10_000
+    assert not any("geheimn" in line for line in text.splitlines() if "n007" in line)
