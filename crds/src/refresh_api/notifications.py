@@ -85,6 +85,11 @@ class Notification(SpecModel):
         return when in self.when or (when is NotifyWhen.RECOVERED and self._resolves)
 
     @property
+    def combines(self) -> bool:
+        """Whether one message may be about several refreshes: people read it. Programs get one for each refresh."""
+        return not self._resolves and self.webhook is None
+
+    @property
     def _channels(self) -> list[Channel]:
         every = (self.slack, self.email, self.teams, self.google_chat, self.pager_duty, self.alertmanager, self.webhook)
         return [each for each in every if each]

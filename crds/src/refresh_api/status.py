@@ -112,6 +112,12 @@ class Reason(StrEnum):
     """The run was cancelled by the annotation `cancel`."""
 
 
+SHARED: Final = frozenset(
+    {Reason.WAREHOUSE_UNREACHABLE, Reason.LOCK_LOST, Reason.PROJECT_UNAVAILABLE, Reason.IMAGE_PULL_FAILED, Reason.UNSCHEDULABLE}
+)
+"""Reasons for which other refreshes may fail at the same time: the warehouse, the project's server, a registry or the nodes are away."""
+
+
 class RunPhase(StrEnum):
     """The phase of a run, as its runner reports it."""
 
@@ -270,6 +276,10 @@ class Run(Model):
     )
     endpoints: list[EndpointStatus] = Field(default_factory=list, max_length=64, description="Answers of the API.")
     notifications: list[NotificationStatus] = Field(default_factory=list, max_length=10, description="Notifications that were sent.")
+    left_to_operator: bool | None = Field(
+        default=None,
+        description="True if the operator notifies chats and mail of this run, together with other refreshes that fail for the same cause.",
+    )
 
     @property
     def revision(self) -> str | None:
@@ -378,6 +388,18 @@ class ProjectCheck(Model):
     )
 
 
+class SharedFailure(Model):
+    """A failure whose cause other refreshes may share, or its end: chats and mail are notified of all these refreshes together."""
+
+    cause: str = Field(
+        max_length=600, description="What these refreshes have in common, for example: warehouse of Secret phase2-warehouse."
+    )
+    run: FinishedRun = Field(description="The run.")
+    is_over: bool = Field(default=False, description="Whether the run has succeeded, after one that failed.")
+    failing_since: Time | None = Field(default=None, description="When the first failed run ended, if this one has succeeded.")
+    notified_time: Time | None = Field(default=None, description="When people were notified; unset until then.")
+
+
 class OperatorStatus(Model):
     """The part of the status that the operator writes."""
 
@@ -411,6 +433,9 @@ class OperatorStatus(Model):
     )
     failing_since: Time | None = Field(
         default=None, description="When the first failed run ended since the last complete run that succeeded; unset if none has failed."
+    )
+    shared_failure: SharedFailure | None = Field(
+        default=None, description="The last failure whose cause other refreshes may share, or its end. Unset after a failure of its own."
     )
     last_handled_reset_at: str | None = Field(default=None, description="Last value of the annotation resetAt that was handled.")
     suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are suspended.")
@@ -467,6 +492,8 @@ class TerminationMessage(Model):
     step: str | None = None
     revision: str | None = None
     notified: bool = False
+    left_to_operator: bool | None = None
+    """Whether the operator notifies chats and mail; None for False, which operators of earlier versions do not know."""
 
 
 class ProjectSeen(Model):

@@ -29,6 +29,7 @@ from refresh_operator.previews.reconciler import Previews
 from refresh_operator.reconcile.apply import Applier
 from refresh_operator.reconcile.observe import Observer
 from refresh_operator.reconcile.reconciler import Services, reconcile, reconciler_of_refreshes
+from refresh_operator.reconcile.shared_failures import SharedFailures
 from refresh_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -91,14 +92,20 @@ def _services(
     settings: Settings, client: KubeClient, clock: Callable[[], datetime], store: Store, queue: WorkQueue, claims: Claims | None
 ) -> Services:
     observer = Observer(client, store, settings.secret_rules, settings.code_rules, settings.dependency_rules)
+    applier = Applier(client, store, observer.unlabelled)
+
+    def now() -> datetime:
+        # all times in the cluster are the API server's
+        return clock() + client.clock_offset
+
     return Services(
         observer=observer,
-        applier=Applier(client, store, observer.unlabelled),
+        applier=applier,
         settings=settings,
-        # all times in the cluster are the API server's
-        clock=lambda: clock() + client.clock_offset,
+        clock=now,
         queue=queue,
         pause=GlobalPause(client, settings.pause),
+        shared_failures=SharedFailures(observer, applier, settings, now, queue),
         claims=claims,
     )
 

@@ -83,6 +83,8 @@ class Settings:
     """Address of the hub from which packages of dbt projects are downloaded. Empty: dbt's own."""
     notifies: bool = True
     """Whether the operator sends notifications of runs whose runner did not report. It then reads the Secrets of channels."""
+    notification_window: timedelta = timedelta(minutes=5)
+    """How long refreshes that fail for the same cause as a first one are collected for one message."""
     allow_http: bool = False
     """Whether webhooks may use plain HTTP."""
 
@@ -129,6 +131,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         dependency_rules=DependencyRules(_split(environment.get("DEPENDENCIES_ALLOWED_NAMESPACES", ""))),
         package_hub=environment.get("PROJECTS_PACKAGE_HUB", ""),
         notifies=environment.get("NOTIFY", "") != "false",
+        notification_window=_duration(environment, "NOTIFICATION_WINDOW", Settings.notification_window),
         allow_http=environment.get(WEBHOOK_ALLOW_HTTP_ENV, "") == "true",
     )
 

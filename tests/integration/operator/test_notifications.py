@@ -2,15 +2,17 @@
 
 import base64
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from cluster.ports import free_port
 from refresh_api.model import time_text
-from support.operator_harness import OperatorHarness
+from support.operator_harness import WAREHOUSE, OperatorHarness
 from support.receivers import Alerts, Checking, Incidents
 from support.webserver import WebServer
 
@@ -27,7 +29,7 @@ def slack() -> Iterator[WebServer]:
 @pytest.fixture(scope="module")
 def telling(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
     """An operator with the Secrets of both channels. Nothing listens at the mail server's address."""
-    operator = create_operator(RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
+    operator = create_operator(NOTIFICATION_WINDOW="12s", RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
     operator.create_secret("slack", {"url": "http://127.0.0.1:9"})
     mail = {"host": "127.0.0.1", "port": str(free_port()), "from": "refresh@sigeti.local", "security": "none", "password": "mailgeheim"}
     operator.create_secret("smtp", mail)
@@ -206,3 +208,73 @@ def test_incidents_and_alerts_are_resolved_by_a_recovery(telling):
     assert incidents.opened == 1
     everything = telling.log.read_text() + json.dumps(telling.get_refresh("paged")) + str(telling.events("paged"))
     assert key not in everything
+
+
+def started(operator: OperatorHarness, names: str, token: str) -> dict[str, str]:
+    """Request runs and return their Jobs, once the operator has recorded them."""
+    for name in names:
+        operator.request_run(name, token)
+    jobs = {name: operator.wait_for_job(name) for name in names}
+    for name, job in jobs.items():
+        operator.wait_for(lambda name=name, job=job: job in str(operator.status(name).get("active")), 20, name)
+    return jobs
+
+
+def end(operator: OperatorHarness, name: str, job: str, **report: Any) -> None:
+    """Let a run end as its runner reports."""
+    operator.report_run(name, job, **report)
+    operator.end_pod(job, 1 if report else 0)
+
+
+def subjects(slack: WebServer) -> list[str]:
+    return [json.loads(asked.body)["text"].splitlines()[0].strip("*") for asked in slack.asked]
+
+
+def recovered(slack: WebServer) -> str:
+    """Return the refreshes of all messages about recoveries, by display name between bars."""
+    texts = [json.loads(asked.body)["text"] for asked in slack.asked]
+    return "".join(f"|{name}|" for text in texts for name in re.findall(r"^(?:\*✓ |- )(Refresh \w)(?: refresh|,)", text, re.MULTILINE))
+
+
+@pytest.mark.slow
+def test_refreshes_that_fail_for_one_cause_are_told_together(operator, slack):
+    """The first at once, the others in one message, also by an operator that was killed before; so are their recoveries.
+
+    The controls are a refresh with another warehouse, and one that failed by itself: both are told at once.
+    """
+    operator.create_secret("other-warehouse", WAREHOUSE)
+    webhook = {"channel": "#phase2-alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}
+    channels = [{"slack": webhook, "when": ["Failed", "Recovered"]}]
+    for name in "abcdef":
+        secret = "other-warehouse" if name == "e" else "warehouse"
+        other = {"warehouse": {"secretRef": {"name": secret}}, "displayName": f"Refresh {name}", "notifications": channels}
+        operator.create_refresh(name, retries=0, **other)
+    away: dict[str, Any] = {"outcome": "Failed", "reason": "WarehouseUnreachable", "message": "cannot connect to db:5432: refused"}
+    away |= {"leftToOperator": True}
+    jobs = started(operator, "abcdef", "one")
+    end(operator, "a", jobs["a"], **away)
+    operator.wait_for(lambda: len(slack.asked) == 1, 10, "a")
+    for name in "bcde":
+        end(operator, name, jobs[name], **away)
+    end(operator, "f", jobs["f"], outcome="Failed", reason="LayerFailed", message="no such column")
+    operator.wait_for(lambda: len(slack.asked) == 3 and all("sharedFailure" in operator.status(name) for name in "bcd"), 10, "b")
+    assert not any("notifiedTime" in operator.status(name)["sharedFailure"] for name in "bcd"), "the preparations took too long"
+    operator.stop(signal.SIGKILL)
+    assert subjects(slack)[0] == "✗ Refresh a refresh failed: WarehouseUnreachable"
+    assert sorted(subjects(slack)[1:]) == ["✗ Refresh e refresh failed: WarehouseUnreachable", "✗ Refresh f refresh failed: LayerFailed"]
+    operator.start()
+    operator.wait_for(lambda: len(slack.asked) == 4, 30, "b")
+    assert subjects(slack)[3] == "✗ 3 refreshes failed: warehouse of Secret warehouse"
+    assert all(f"Refresh {name}, {name} (https://runs.example/" in slack.asked[3].body for name in "bcd")
+    assert "cannot connect to db:5432: refused" in slack.asked[3].body
+    operator.wait_for(lambda: all("notifiedTime" in operator.status(name)["sharedFailure"] for name in "abcde"), 10, "b")
+    slack.asked.clear()
+    for name, job in started(operator, "abcd", "two").items():
+        end(operator, name, job)
+    operator.wait_for(lambda: all(f"|Refresh {name}|" in recovered(slack) for name in "abcd"), 30, "b")
+    assert (len(slack.asked), sorted(recovered(slack).strip("|").split("||"))) == (2, [f"Refresh {name}" for name in "abcd"])
+    assert subjects(slack)[1].startswith("✓ ")
+    everything = operator.log.read_text() + "".join(
+        json.dumps(operator.get_refresh(name)) + str(operator.events(name)) for name in "abcdef"
+    )
+    assert "geheim" not in everything

@@ -7,6 +7,7 @@ from refresh_api.reasons import ReadyReason
 from refresh_api.status import OperatorStatus
 from refresh_operator.reconcile.managed_objects import is_owned
 from refresh_operator.runs.missed_runs import evaluate_missed_runs
+from refresh_operator.runs.notices import RunNotices, run_notices
 from refresh_operator.runs.project_checks import handle_project
 from refresh_operator.runs.requests import handle_cancel, handle_request
 from refresh_operator.runs.runs import Timeouts, active_runs, ended_runs, newest_first, timeouts_due
@@ -33,6 +34,7 @@ def analyse(snapshot: Snapshot, settings: Settings, timeouts: Timeouts, now: dat
     failures = scheduled_failures(snapshot.refresh, ended)
     request = handle_request(snapshot, settings, problem, active, cancellation.withdrawn)
     suspension = suspension_of(snapshot, failures, now)
+    told = run_notices(snapshot.refresh.status, snapshot.refresh.spec, ended, now) if settings.notifies else RunNotices()
     finished = newest_first([*(each.run for each in ended), *snapshot.refresh.status.history])
     # a requested run takes the newest commit, too
     is_held = bool(problem or suspension or request.job or request.handled != snapshot.refresh.requested)
@@ -44,6 +46,7 @@ def analyse(snapshot: Snapshot, settings: Settings, timeouts: Timeouts, now: dat
         project=handle_project(snapshot, settings, active, finished, now, is_held=is_held),
         cancellation=cancellation,
         missed=evaluate_missed_runs(snapshot, now),
+        told=told,
         failures=failures,
         suspension=suspension,
     )

@@ -11,7 +11,7 @@ from refresh_api.values import duration
 from refresh_operator.reconcile.analysis import analyse, requeue_after
 from refresh_operator.reconcile.lifecycle import JobLifecycle
 from refresh_operator.reconcile.managed_objects import Replacement, changed_defaults, drifted, plan_objects
-from refresh_operator.runs.notices import Notice, freshness_notices, missed_notices, notices
+from refresh_operator.runs.notices import Notice, freshness_notices, missed_notices
 from refresh_operator.runs.runs import Timeouts
 from refresh_operator.settings import Settings
 from refresh_operator.specs.cronjob import managed_objects
@@ -86,13 +86,13 @@ def decide(snapshot: Snapshot, settings: Settings, now: datetime, tolerated: fro
             *events_of(refresh.status, status, analysis.ended, analysis.missed.runs, now),
         ),
         drifted_kinds=tuple(str(item["kind"]) for item, _ in drifts),
-        notifications=tuple(_notices(refresh.status, status, analysis, now)) if spec and spec.notifications else (),
+        notifications=tuple(_notices(refresh.status, status, analysis)) if spec and spec.notifications else (),
         requeue_after=timedelta(0) if is_changed else requeue_after(snapshot, analysis, status, timeouts, settings, now),
     )
 
 
-def _notices(before: OperatorStatus, after: OperatorStatus, analysis: Analysis, now: datetime) -> Iterator[Notice]:
-    yield from notices(before.failing_since, analysis.ended, now)
+def _notices(before: OperatorStatus, after: OperatorStatus, analysis: Analysis) -> Iterator[Notice]:
+    yield from analysis.told.at_once
     yield from freshness_notices(freshness_change(before, after))
     yield from missed_notices(analysis.missed.change)
 

@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from refresh_api.model import time_text
-from refresh_api.notifications import NotifyWhen
+from refresh_api.notifications import Notification, NotifyWhen
 from refresh_api.reasons import EventReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import Condition, ConditionStatus, FinishedRun, MissedReason
 from refresh_notify import NotifiedRun, Rules, notify, secrets_needed
 from refresh_operator.reconcile.observe import Observer
 from refresh_operator.runs.missed_runs import MissedRun, StartedRun
-from refresh_operator.runs.notices import Notice
+from refresh_operator.runs.notices import Audience, Notice
 from refresh_operator.settings import Settings
 from refresh_operator.state.refresh import Refresh
 from refresh_operator.status.events import Event
@@ -33,23 +34,11 @@ async def notify_people(observer: Observer, refresh: Refresh, spec: RefreshSpec,
 
     Secrets that the refresh may not use are never read.
     """
-    wanted = [each for each in spec.notifications if each.wants(notice.when)]
+    wanted = [each for each in spec.notifications if each.wants(notice.when) and _is_for(notice.audience, each)]
     if not wanted:
         return ()
-    denied = await observer.denied_secrets(refresh, spec)
-    allowed = [name for name in secrets_needed(wanted) if name not in denied]
-    contents = {name: await observer.secret(refresh.ref.namespace, name) for name in allowed}
-    secrets = {name: content for name, content in contents.items() if content is not None}
-    notified = replace(
-        _about(notice),
-        when=notice.when,
-        failing_since=notice.failing_since,
-        refresh=refresh.ref.name,
-        namespace=refresh.ref.namespace,
-        uid=refresh.metadata.uid,
-        title=spec.display_name or refresh.ref.name,
-        link_template=settings.run_url_template,
-    )
+    secrets = await channel_secrets(observer, refresh, spec, wanted)
+    notified = notified_run(refresh, spec, notice, settings)
     # a sender blocks until its server responds, and must not block the event loop
     answers = await asyncio.to_thread(notify, wanted, secrets, notified, Rules(settings.allow_http))
     sent = ", ".join(answer.channel for answer in answers if answer.sent) or "none"
@@ -60,6 +49,34 @@ async def notify_people(observer: Observer, refresh: Refresh, spec: RefreshSpec,
         Event(EventReason.NOTIFICATION_FAILED, f"{what}: cannot notify {answer.channel}: {answer.message}", key, warning=True)
         for answer in answers
         if not answer.sent
+    )
+
+
+def _is_for(audience: Audience, notification: Notification) -> bool:
+    return audience is Audience.ALL or notification.combines is (audience is Audience.PEOPLE)
+
+
+async def channel_secrets(
+    observer: Observer, refresh: Refresh, spec: RefreshSpec, channels: Sequence[Notification]
+) -> dict[str, Mapping[str, str]]:
+    """Return the Secrets of channels that exist, by name, without those that the refresh may not use."""
+    denied = await observer.denied_secrets(refresh, spec)
+    allowed = [name for name in secrets_needed(channels) if name not in denied]
+    contents = {name: await observer.secret(refresh.ref.namespace, name) for name in allowed}
+    return {name: content for name, content in contents.items() if content is not None}
+
+
+def notified_run(refresh: Refresh, spec: RefreshSpec, notice: Notice, settings: Settings) -> NotifiedRun:
+    """Return what a notice says about a refresh."""
+    return replace(
+        _about(notice),
+        when=notice.when,
+        failing_since=notice.failing_since,
+        refresh=refresh.ref.name,
+        namespace=refresh.ref.namespace,
+        uid=refresh.metadata.uid,
+        title=spec.display_name or refresh.ref.name,
+        link_template=settings.run_url_template,
     )
 
 

@@ -20,6 +20,7 @@ from refresh_operator.reconcile.apply import Applier
 from refresh_operator.reconcile.decision import Decision, decide
 from refresh_operator.reconcile.notifications import notify_people
 from refresh_operator.reconcile.observe import Observer
+from refresh_operator.reconcile.shared_failures import SharedFailures
 from refresh_operator.runs.heartbeats import Heartbeats
 from refresh_operator.settings import Settings
 from refresh_operator.specs.diff import Difference
@@ -42,6 +43,7 @@ class Services:
     """Returns the time without microseconds."""
     queue: WorkQueue
     pause: GlobalPause
+    shared_failures: SharedFailures
     claims: Claims | None = None
     """If None, this operator acts in every namespace that it watches."""
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
@@ -123,6 +125,7 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         services.heartbeats.forget(ref)
         services.metrics.forget(ref)
         services.left_to.pop(ref, None)
+        services.shared_failures.forget(ref)
         return None
     now = services.clock()
     if services.claims and not services.acts_in(ref.namespace):
@@ -142,13 +145,15 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         return await _report_problem(refresh, problem, now, services)
     for kind in decision.drifted_kinds:
         services.metrics.count_drift(ref, kind)
-    await _notify(refresh, decision, services)
     services.tolerated[ref] = services.tolerated.get(ref, frozenset()) | returned
-    return decision.requeue_after
+    await _notify(refresh, decision, services)
+    due = await services.shared_failures.notify(refresh, decision.status or refresh.status) if services.settings.notifies else None
+    return decision.requeue_after if due is None else min(due, decision.requeue_after)
 
 
 async def _leave(refresh: Refresh, claims: Claims, now: datetime, services: Services) -> timedelta:
     """Report in an event that another operator acts on a refresh. Repeat it every hour, because the API server keeps events for an hour."""
+    services.shared_failures.forget(refresh.ref)
     namespace, other = refresh.ref.namespace, claims.other_holder(refresh.ref.namespace)
     report = other, now.replace(minute=0, second=0)
     if other and services.left_to.get(refresh.ref) != report:

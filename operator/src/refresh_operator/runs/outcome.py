@@ -24,6 +24,8 @@ class RunResult:
     marts: str | None = None
     attempts: int = 1
     notified: bool = False
+    left: bool = False
+    """Whether the runner has left chats and mail to the operator."""
     image: str | None = None
 
 
@@ -53,10 +55,12 @@ def reported_result(snapshot: Snapshot, job: Job) -> RunResult | None:
     run = snapshot.refresh.run
     words = [each for pod in reversed(snapshot.pods_of(job.metadata.name)) if (each := termination_message(pod, TerminationMessage))]
     if run and run.id == job.metadata.name and (result := result_from_status(run)):
-        return replace(result, notified=result.notified or any(each.notified for each in words))
+        notified = result.notified or any(each.notified for each in words)
+        return replace(result, notified=notified, left=result.left or any(each.left_to_operator for each in words))
     for each in words:
         if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
-            return RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified)
+            left = bool(each.left_to_operator)
+            return RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified, left=left)
     return None
 
 
@@ -73,7 +77,8 @@ def result_from_status(run: Run) -> RunResult | None:
     """Return the result in `status.run`, or None if it has none."""
     if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
         return None
-    return RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
+    notified, left = bool(run.notifications), bool(run.left_to_operator)
+    return RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=notified, left=left)
 
 
 def inferred_result(job: Job, pods: list[Pod]) -> RunResult:

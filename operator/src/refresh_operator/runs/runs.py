@@ -41,6 +41,8 @@ class EndedRun:
     """Whether the runner has reported, and therefore sent the notifications itself."""
     delete_job: bool = False
     """Whether the Job is still active and must be deleted."""
+    left: bool = False
+    """Whether the runner has left chats and mail to the operator, because other refreshes may fail for the same cause."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _finished(snapshot: Snapshot) -> list[EndedRun]:
 def _entry(snapshot: Snapshot, job: Job, end: datetime) -> EndedRun:
     pods = snapshot.pods_of(job.metadata.name)
     result = replace(reported_result(snapshot, job) or inferred_result(job, pods), image=image_of(pods))
-    return EndedRun(_finished_run(snapshot, job, result, end), result.notified)
+    return EndedRun(_finished_run(snapshot, job, result, end), result.notified, left=result.left)
 
 
 def _finished_run(snapshot: Snapshot, job: Job, result: RunResult, end: datetime) -> FinishedRun:
@@ -234,7 +236,7 @@ def _deleted_run(snapshot: Snapshot, run: ActiveRun, now: datetime) -> EndedRun 
         vars=run.vars,
         revision=revision_of(snapshot, run.id),
     )
-    return EndedRun(finished, result.notified)
+    return EndedRun(finished, result.notified, left=result.left)
 
 
 def _parameters(job: Job) -> RunParameters:

@@ -234,6 +234,8 @@ def _environment(run_request: Json, spec: RefreshSpec, settings: Settings) -> li
         environment.append(literal(api.OTLP_ENDPOINT_ENV, settings.otlp_endpoint))
     if settings.allow_http:
         environment.append(literal(api.WEBHOOK_ALLOW_HTTP_ENV, "true"))
+    if settings.notifies and any(each.combines for each in spec.notifications):
+        environment.append(literal(api.COMBINES_ENV, "true"))
     if settings.run_url_template:
         environment.append(literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
     return environment

@@ -11,7 +11,7 @@ from refresh_api.run_request import ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorStatus, Outcome, Phase, Reason, clip
 from refresh_operator.runs.missed_runs import MissedRuns
-from refresh_operator.runs.notices import failing_since
+from refresh_operator.runs.notices import RunNotices, failing_since
 from refresh_operator.runs.project_checks import ProjectDecision
 from refresh_operator.runs.requests import Cancellation, RequestDecision
 from refresh_operator.runs.runs import EndedRun, newest_first
@@ -33,6 +33,7 @@ class Analysis:
     project: ProjectDecision
     cancellation: Cancellation
     missed: MissedRuns
+    told: RunNotices
     failures: int
     """Number of consecutive failed scheduled runs."""
     suspension: Suspension | None
@@ -61,6 +62,7 @@ def new_status(snapshot: Snapshot, analysis: Analysis, now: datetime) -> Operato
             "suspended_since": (old.suspended_since or now) if analysis.suspension else None,
             "suspended_until": analysis.suspension.until if analysis.suspension else None,
             **_counters(old, ended),
+            "shared_failure": analysis.told.shared,
             "live_revision": _live_revision(old, history),
             **_missed(old, analysis.missed),
         }
