@@ -25,6 +25,7 @@ from refresh_runner.report.status_writer import RunStatusWriter
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.runner_harness import SLOWNESS, Json, RunnerHarness, hold_advisory_lock, in_background
+from support.webserver import WebServer
 
 _numbers = itertools.count(1)
 PASSWORD = "p%40:/'\"$"
@@ -242,3 +243,25 @@ def test_a_run_that_waits_for_its_own_refresh_is_silent(home: Home, runner: Runn
     assert ran.termination_message is not None
     assert ran.termination_message.reason is Reason.LOCK_HELD
     assert "run" not in home.status()
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "not seen"])
+def test_a_failure_that_others_may_share_is_left_to_an_operator_that_has_seen_the_run(home: Home, runner: RunnerHarness, seen: bool):
+    """Chats only: programs are told by the run. The control is a run that the operator has not recorded: it may be down."""
+    runner.ref, runner.account = home.ref, home.server.account
+    active = {"status": {"active": [{"id": "petit-7", "trigger": "Scheduled", "startTime": "2026-03-03T12:00:00Z"}] if seen else []}}
+    home.kubectl("patch", "dr", "petit", "--subresource=status", "--type=merge", "-p", json.dumps(active))
+    runner.secrets["warehouse"]["port"] = str(free_port())
+    with WebServer() as slack, WebServer() as program:
+        runner.secrets |= {"slack": {"url": f"{slack.url}/T0/B0/x"}, "hook": {"url": f"{program.url}/hook"}}
+        chat = {"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}
+        spec = runner.spec(notifications=[chat, {"webhook": {"secretRef": {"name": "hook"}}}])
+        variables = {**home.variables, "RUN_ID": "petit-7", "REFRESH_COMBINES_NOTIFICATIONS": "true"}
+        assert runner.run(spec, 2, **variables).code == 1
+        words = runner.run(spec, 2, **variables).termination_message
+        assert (len(slack.asked), len(program.asked)) == (0 if seen else 2, 2)
+    assert words is not None
+    assert (words.reason, words.notified, bool(words.left_to_operator)) == (Reason.WAREHOUSE_UNREACHABLE, True, seen)
+    run = home.status()["run"]
+    assert (run.get("leftToOperator"), run["phase"]) == (True if seen else None, "Finished")
+    assert [each["channel"] for each in run["notifications"]] == (["webhook (hook)"] if seen else ["#a", "webhook (hook)"])

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from refresh_api.names import (
+    COMBINES_ENV,
     POD_NAME_ENV,
     RUN_FAILURES_ENV,
     RUN_ID_ENV,
@@ -268,6 +269,7 @@ def _reporter_config(context: RunContext, environment: Environment, redact: Reda
         termination_log=environment.termination_log,
         secrets=secrets,
         link_template=environment.variables.get(RUN_URL_TEMPLATE_ENV, ""),
+        combines=environment.variables.get(COMBINES_ENV) == "true",
         rules=Rules(allow_http=environment.variables.get(WEBHOOK_ALLOW_HTTP_ENV) == "true", sleep=environment.clock.sleep),
     )
 

@@ -111,6 +111,10 @@ class RunProgress:
             step=self.run.step if failed else None,
         )
 
+    def left_to_operator(self) -> None:
+        """The operator notifies chats and mail."""
+        self._change(left_to_operator=True)
+
     def notified(self, sent: Sequence[NotificationStatus]) -> None:
         """Notifications were sent, or could not be sent."""
         self._change(notifications=list(sent))

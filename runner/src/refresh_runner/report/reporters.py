@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Final, TextIO
 
 from rich.console import Console
 
-from refresh_api.notifications import NotifyWhen
+from refresh_api.notifications import Notification, NotifyWhen
 from refresh_api.preview import PreviewEnd
-from refresh_api.status import NotificationStatus, Outcome, Reason, Run, RunPhase, TerminationMessage, clip
+from refresh_api.status import SHARED, NotificationStatus, Outcome, Reason, Run, RunPhase, TerminationMessage, clip
 from refresh_notify import NotifiedRun, Rules, notify
 from refresh_runner.core.errors import Failure
 from refresh_runner.core.secrets import Redactor
@@ -48,6 +48,8 @@ class ReporterConfig:
     secrets: dict[str, dict[str, str]]
     link_template: str
     rules: Rules
+    combines: bool = False
+    """Whether the operator notifies chats and mail of failures that other refreshes may share."""
 
 
 class RunReporter:
@@ -97,8 +99,14 @@ class RunReporter:
     def finish(self, report: Report, progress: RunProgress) -> None:
         """Report the end of the run: termination message, notifications, status. It is already in the log."""
         self._write_termination_message(report, progress.run, notified=False)
-        if report.notify_when and self._config.plan.run_request.spec.notifications:
-            self._notify(self._notified_run(report, report.notify_when, progress.run), progress)
+        notifications = self._config.plan.run_request.spec.notifications
+        if report.notify_when and notifications:
+            if self._leaves_to_operator(report, progress.run):
+                log.info("the operator notifies chats and mail, together with other refreshes that fail for the same cause")
+                notifications = [each for each in notifications if not each.combines]
+                progress.left_to_operator()
+                self._write_termination_message(report, progress.run, notified=False)
+            self._notify(notifications, self._notified_run(report, report.notify_when, progress.run), progress)
             self._write_termination_message(report, progress.run, notified=True)
         if self._config.status:
             self._config.status.finish(_STATUS_TIMEOUT)
@@ -110,7 +118,8 @@ class RunReporter:
         for name, why in plan.policy.skipped_steps.items():
             progress.step_ended(name, skipped(why))
         report = report_of(plan, {}, Failure(Reason.NOTIFICATIONS_TESTED, "", skips_run=True))
-        sent = self._notify(replace(self._notified_run(report, NotifyWhen.FAILED, progress.run), is_test=True), progress)
+        channels = plan.run_request.spec.notifications
+        sent = self._notify(channels, replace(self._notified_run(report, NotifyWhen.FAILED, progress.run), is_test=True), progress)
         refused = "; ".join(f"{each.channel}: {each.message}" for each in sent if not each.sent)
         accepted = f"{sum(each.sent for each in sent)} of {len(sent)} channels accepted the test message"
         report = replace(report, message=f"{accepted}; {refused}" if refused else accepted)
@@ -119,9 +128,16 @@ class RunReporter:
         self.finish(report, progress)
         return report
 
-    def _notify(self, run: NotifiedRun, progress: RunProgress) -> list[NotificationStatus]:
+    def _leaves_to_operator(self, report: Report, run: Run) -> bool:
+        """Return whether the operator notifies chats and mail: only if it is known to have seen this run, since it may be down."""
+        status = self._config.status
+        if not (self._config.combines and report.is_failed and report.reason in SHARED and status):
+            return False
+        return status.is_seen_by_operator(run.id, _STATUS_TIMEOUT)
+
+    def _notify(self, notifications: Sequence[Notification], run: NotifiedRun, progress: RunProgress) -> list[NotificationStatus]:
         config = self._config
-        sent = notify(config.plan.run_request.spec.notifications, config.secrets, run, config.rules)
+        sent = notify(notifications, config.secrets, run, config.rules)
         for channel in sent:
             level = logging.INFO if channel.sent else logging.WARNING
             log.log(level, "%s %s", channel.channel, "notified" if channel.sent else f"could not be notified: {channel.message}")
@@ -169,6 +185,7 @@ class RunReporter:
                 step=run.step,
                 revision=run.revision,
                 notified=notified,
+                left_to_operator=run.left_to_operator,
             )
             write_termination_message(words, self._config.termination_log)
 

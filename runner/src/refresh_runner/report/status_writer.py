@@ -66,6 +66,7 @@ class StatusWriter(ABC, Generic[Value]):
         self._is_enabled = False
         self._uid_verified = False
         self._is_closed = False
+        self._answer: JsonValue = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="status", daemon=True)
         self._thread.start()
@@ -146,9 +147,16 @@ class StatusWriter(ABC, Generic[Value]):
             # The error's message is left out: it may quote the header with the token.
             log.warning("cannot write the status, retrying: %s", why(error))
             return False
-        if answer.is_success:
-            self._is_other_object(answer)
+        if answer.is_success and not self._is_other_object(answer):
+            self._answer = answer.json()
         return self._is_settled(answer)
+
+    def object_after_write(self, within: float) -> JsonValue:
+        """Wait at most `within` seconds until the latest value is written; return the object as it is then, or None."""
+        with self._changed:
+            if self._is_enabled:
+                self._changed.wait_for(lambda: self._is_closed or self._written == self._version, within)
+            return self._answer if self._written == self._version and not self._is_closed else None
 
     def _apply(self, client: httpx.Client, share: JsonValue, *, dry_run: bool = False) -> httpx.Response:
         target = self._target
@@ -181,6 +189,13 @@ class RunStatusWriter(StatusWriter[Run]):
     ) -> None:
         self._now = now
         super().__init__(server, Target(KIND, PLURAL, ref.namespace, ref.name, ref.uid), redact, heartbeat)
+
+    def is_seen_by_operator(self, run: str, within: float) -> bool:
+        """Return whether the operator has recorded this run as active, so that it records its end, too. None of its writes is needed."""
+        found = self.object_after_write(within)
+        status = found.get("status") if isinstance(found, dict) else None
+        active = status.get("active") if isinstance(status, dict) else None
+        return isinstance(active, list) and any(isinstance(each, dict) and each.get("id") == run for each in active)
 
     def _share(self, value: Run) -> JsonValue:
         run = value.model_copy(update={"heartbeat_time": self._now()})
