@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from refresh_page.kube.models import Ref
 from refresh_page.runlog.cache import SingleFlightCache
+from refresh_page.runlog.comparison_models import ComparisonRows
 from refresh_page.runlog.models import DISPLAYED_FILES, RUN_RESULTS, RefreshRows, RunLogState, RunRows
 from refresh_page.runlog.node_models import NodeRows, NodeRunRow
 from refresh_page.runlog.project import Project, project_of
@@ -26,6 +27,7 @@ _TIMEOUT: Final = 4.0
 """Seconds that a page waits for the run log."""
 _PROJECT_SECONDS: Final = 60.0
 """Seconds for which the description of a dbt project is cached, which never changes once it is stored."""
+_MAX_COMPARISONS: Final = 4
 _MAX_PROJECTS: Final = 8
 _BACK_OFF: Final = 10.0
 """Seconds without queries after a failure, in which pages are rendered without the run log."""
@@ -50,6 +52,7 @@ class RunLogReader:
         self._node_rows: SingleFlightCache[NodeRows] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
         self._statements: SingleFlightCache[Statement | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
         self._projects: SingleFlightCache[Project | None] = SingleFlightCache(_PROJECT_SECONDS, _MAX_PROJECTS)
+        self._comparisons: SingleFlightCache[ComparisonRows | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_COMPARISONS)
         self._reading_results = asyncio.Semaphore(1)
         self._backing_off_until = 0.0
 
@@ -89,6 +92,14 @@ class RunLogReader:
         key = (node, tuple(runs), tuple(ids), relation)
         found = await self._with_timeout(self._node_rows.get(key, lambda: repository.node_rows(node, runs, ids, relation)))
         return found.value or NodeRows()
+
+    async def comparison_rows(self, ref: Ref, before: str, after: str) -> RunLogResult[ComparisonRows]:
+        """Return two runs of a refresh; empty names stand for the last run, and for the one before it."""
+        repository = self._repository
+        if repository is None or self._is_backing_off():
+            return self._no_result()
+        key = (ref, before, after)
+        return await self._with_timeout(self._comparisons.get(key, lambda: repository.comparison_rows(ref, before, after)))
 
     async def compiled_sql(self, ref: Ref, run: str, node: str) -> RunLogResult[Statement]:
         """Return the SQL of a node in one run, if the run log has kept it."""

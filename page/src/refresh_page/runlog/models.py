@@ -130,6 +130,8 @@ class RunRows:
     artifacts: tuple[ArtifactRow, ...] = ()
     medians: Mapping[str, float] = field(default_factory=dict)
     """Median duration of each step over the last 30 successful runs, in seconds."""
+    previous: str = ""
+    """The run before it, apart from skipped ones; empty for the first one."""
 
 
 _RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {MAX_MESSAGE}), marts, started_at,

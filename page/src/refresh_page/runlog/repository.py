@@ -20,7 +20,8 @@ from psycopg.rows import tuple_row
 
 from refresh_api.names import WAREHOUSE_KEYS
 from refresh_page.kube.models import Ref
-from refresh_page.runlog import models, node_models
+from refresh_page.runlog import comparison_models, models, node_models
+from refresh_page.runlog.comparison_models import ComparedRunRow, ComparisonRows, MartPairRow, NodePairRow
 from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, RefreshRows, RunRow, RunRows, StepRow
 from refresh_page.runlog.node_models import NeighbourRow, NodeMartRow, NodeRows, NodeRunRow
 
@@ -36,7 +37,20 @@ _MAX_CONNECTIONS: Final = 4
 _SYSTEM_CERTIFICATES: Final = "system"
 MAX_ARTIFACT_SIZE: Final = 32 * 2**20
 """Bytes of an artifact after decompression."""
-Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow, NodeRunRow, NodeMartRow, NeighbourRow)
+Row = TypeVar(
+    "Row",
+    RunRow,
+    StepRow,
+    NodeRow,
+    MartRow,
+    ArtifactRow,
+    NodeRunRow,
+    NodeMartRow,
+    NeighbourRow,
+    ComparedRunRow,
+    NodePairRow,
+    MartPairRow,
+)
 
 
 class RunLogUnavailableError(Exception):
@@ -84,7 +98,27 @@ class RunLogRepository:
                 tuple(await session.rows(MartRow, models.MARTS, parameters)),
                 tuple(await session.rows(ArtifactRow, models.ARTIFACTS, parameters)),
                 {str(step): float(str(seconds)) for step, seconds in medians},
+                await session.text(comparison_models.PREVIOUS_RUN, parameters),
             )
+        raise AssertionError("the session returns or raises")
+
+    async def comparison_rows(self, ref: Ref, before: str, after: str) -> ComparisonRows | None:
+        """Return two runs; None if the refresh lacks one of them. Raise RunLogUnavailableError.
+
+        By default, they are the last run and the one before it, apart from skipped ones.
+        """
+        known: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name}
+        async with self._session() as session:
+            after = after or await session.text(comparison_models.LAST_RUN, known)
+            before = before or await session.text(comparison_models.PREVIOUS_RUN, {**known, "run": after})
+            found = await session.rows(ComparedRunRow, comparison_models.COMPARED_RUNS, {**known, "runs": [before, after]})
+            runs = {run.run: run for run in found}
+            if not {before, after} <= runs.keys():
+                return None
+            pair = {"before": before, "after": after}
+            nodes = await session.rows(NodePairRow, comparison_models.NODE_PAIRS, pair)
+            marts = await session.rows(MartPairRow, comparison_models.MART_PAIRS, pair)
+            return ComparisonRows(runs[before], runs[after], tuple(nodes), tuple(marts))
         raise AssertionError("the session returns or raises")
 
     async def node_runs(self, ref: Ref, node: str) -> tuple[NodeRunRow, ...]:
@@ -200,6 +234,11 @@ class ReadSession:
         columns = [field.name for field in fields(row)]
         found: list[dict[str, Any]] = [dict(zip(columns, each, strict=True)) for each in await self.tuples(query, parameters)]
         return [row(**each) for each in found]
+
+    async def text(self, query: LiteralString, parameters: Mapping[str, object]) -> str:
+        """Return the first column of the first row of a query; empty without a row."""
+        found = await self.tuples(query, parameters)
+        return str(found[0][0]) if found else ""
 
     async def tuples(self, query: LiteralString, parameters: Mapping[str, object]) -> Sequence[tuple[object, ...]]:
         """Return the rows of a query as tuples."""

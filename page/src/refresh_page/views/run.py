@@ -51,6 +51,7 @@ def run_view(
         artifacts=tuple(Artifact(name=each.name, media_type=each.media_type, size=each.size) for each in rows.artifacts) if rows else (),
         log_tail=last_lines(files.get(RUN_LOG, "")),
         commands=_commands(ref, run),
+        previous=(rows.previous or None) if rows else None,
         log_state=log_state,
     )
 

@@ -114,4 +114,6 @@ class RunView(Model):
     artifacts: tuple[Artifact, ...] = ()
     log_tail: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    previous: str | None = None
+    """The run before it, with which it can be compared; unset for the first one."""
     log_state: RunLogState = RunLogState.NOT_CONFIGURED

@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from refresh_api.model import Model
-from refresh_api.status import clip
+from refresh_api.status import Outcome, clip
 from refresh_page.i18n.locale import Locale, language_of
 from refresh_page.kube.models import Ref, Refresh
 from refresh_page.kube.store import Store
 from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
 from refresh_page.views.calendar import Calendar, calendar_of
+from refresh_page.views.comparison import comparison_of
 from refresh_page.views.health import health_of
 from refresh_page.views.node import compiled_of, neighbours_of, node_detail, run_with_sql
 from refresh_page.views.overview import Overview, overview_of
@@ -158,6 +159,22 @@ class Handlers:
         if _wants_json(request):
             return _json(detail)
         return self._html(request, "node.html", self._version(ref), {"detail": detail, **self._banner()})
+
+    async def compare(self, request: Request) -> Response:
+        """Compare the runs that the parameters `before` and `after` name; by default the last run and the one before it."""
+        ref, (before, after) = _ref(request), (request.query_params.get(name, "") for name in ("before", "after"))
+        if _wants_events(request):
+            return self.streams.open(lambda: self._version(ref))
+        rows = await self.run_log.comparison_rows(ref, before, after)
+        if rows.value is None:
+            return self._not_found(request, unavailable=rows.state is RunLogState.UNAVAILABLE)
+        refresh = self.store.get(ref)
+        comparison = comparison_of(ref, refresh, rows.value)
+        if _wants_json(request):
+            return _json(comparison)
+        past = await self.run_log.refresh_rows(ref)
+        runs = [run.run for run in past.value.runs if run.outcome != Outcome.SKIPPED] if past.value else []
+        return self._html(request, "compare.html", self._version(ref), {"comparison": comparison, "runs": runs, **self._banner()})
 
     async def preview(self, request: Request) -> Response:
         """Show one preview."""
