@@ -15,6 +15,7 @@ from refresh_page.runlog.node_models import NodeRows, NodeRunRow
 from refresh_page.runlog.project import Project, project_of
 from refresh_page.runlog.repository import ArtifactContent, RunLogRepository, RunLogUnavailableError
 from refresh_page.runlog.run_results import Statement, compiled_sql
+from refresh_page.runlog.verdict_models import VerdictRows
 
 T = TypeVar("T")
 _CACHE_SECONDS: Final = 3.0
@@ -28,6 +29,7 @@ _TIMEOUT: Final = 4.0
 _PROJECT_SECONDS: Final = 60.0
 """Seconds for which the description of a dbt project is cached, which never changes once it is stored."""
 _MAX_COMPARISONS: Final = 4
+"""Maximum number of cached results with many nodes: some megabytes each."""
 _MAX_PROJECTS: Final = 8
 _BACK_OFF: Final = 10.0
 """Seconds without queries after a failure, in which pages are rendered without the run log."""
@@ -53,6 +55,7 @@ class RunLogReader:
         self._statements: SingleFlightCache[Statement | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_NODES)
         self._projects: SingleFlightCache[Project | None] = SingleFlightCache(_PROJECT_SECONDS, _MAX_PROJECTS)
         self._comparisons: SingleFlightCache[ComparisonRows | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_COMPARISONS)
+        self._verdicts: SingleFlightCache[VerdictRows] = SingleFlightCache(_CACHE_SECONDS, _MAX_COMPARISONS)
         self._reading_results = asyncio.Semaphore(1)
         self._backing_off_until = 0.0
 
@@ -100,6 +103,13 @@ class RunLogReader:
             return self._no_result()
         key = (ref, before, after)
         return await self._with_timeout(self._comparisons.get(key, lambda: repository.comparison_rows(ref, before, after)))
+
+    async def verdict_rows(self, ref: Ref) -> RunLogResult[VerdictRows]:
+        """Return the results of the tests of a refresh over its last runs."""
+        repository = self._repository
+        if repository is None or self._is_backing_off():
+            return self._no_result()
+        return await self._with_timeout(self._verdicts.get(ref, lambda: repository.verdict_rows(ref)))
 
     async def compiled_sql(self, ref: Ref, run: str, node: str) -> RunLogResult[Statement]:
         """Return the SQL of a node in one run, if the run log has kept it."""

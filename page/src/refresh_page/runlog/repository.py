@@ -20,10 +20,11 @@ from psycopg.rows import tuple_row
 
 from refresh_api.names import WAREHOUSE_KEYS
 from refresh_page.kube.models import Ref
-from refresh_page.runlog import comparison_models, models, node_models
+from refresh_page.runlog import comparison_models, models, node_models, verdict_models
 from refresh_page.runlog.comparison_models import ComparedRunRow, ComparisonRows, MartPairRow, NodePairRow
 from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, RefreshRows, RunRow, RunRows, StepRow
 from refresh_page.runlog.node_models import NeighbourRow, NodeMartRow, NodeRows, NodeRunRow
+from refresh_page.runlog.verdict_models import VerdictRow, VerdictRows, VerdictRunRow
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ Row = TypeVar(
     ComparedRunRow,
     NodePairRow,
     MartPairRow,
+    VerdictRunRow,
+    VerdictRow,
 )
 
 
@@ -119,6 +122,14 @@ class RunLogRepository:
             nodes = await session.rows(NodePairRow, comparison_models.NODE_PAIRS, pair)
             marts = await session.rows(MartPairRow, comparison_models.MART_PAIRS, pair)
             return ComparisonRows(runs[before], runs[after], tuple(nodes), tuple(marts))
+        raise AssertionError("the session returns or raises")
+
+    async def verdict_rows(self, ref: Ref) -> VerdictRows:
+        """Return the results of the tests of a refresh over its last runs. Raise RunLogUnavailableError."""
+        async with self._session() as session:
+            runs = await session.rows(VerdictRunRow, verdict_models.RUNS, {"namespace": ref.namespace, "refresh": ref.name})
+            tests = await session.rows(VerdictRow, verdict_models.TESTS, {"runs": [run.run for run in runs]})
+            return VerdictRows(tuple(runs), tuple(tests))
         raise AssertionError("the session returns or raises")
 
     async def node_runs(self, ref: Ref, node: str) -> tuple[NodeRunRow, ...]:

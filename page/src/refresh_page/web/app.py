@@ -59,6 +59,8 @@ def application(handlers: Handlers, base_path: str = "", hosts: Collection[str] 
         f"{refresh}{run}.json": handlers.run,
         f"{refresh}{run}": handlers.run,
         f"{refresh}{run}/artifacts/{{file}}": handlers.artifact,
+        f"{refresh}/tests": handlers.tests,
+        f"{refresh}/tests.json": handlers.tests,
         f"{refresh}/compare": handlers.compare,
         f"{refresh}/compare.json": handlers.compare,
         f"{refresh}/nodes/{{node:path}}.json": handlers.node,

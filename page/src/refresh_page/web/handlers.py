@@ -25,17 +25,18 @@ from refresh_page.views.comparison import comparison_of
 from refresh_page.views.health import health_of
 from refresh_page.views.node import compiled_of, neighbours_of, node_detail, run_with_sql
 from refresh_page.views.overview import Overview, overview_of
-from refresh_page.views.overview_query import GroupKind, OverviewQuery
+from refresh_page.views.overview_query import MAX_SEARCH, GroupKind, OverviewQuery
 from refresh_page.views.preview import preview_view
 from refresh_page.views.refresh import detail_of
 from refresh_page.views.run import run_view
 from refresh_page.views.run_source import RunSource
+from refresh_page.views.verdicts import verdicts_of
 from refresh_page.web.memo import Memo
 from refresh_page.web.sse import SseStreams
 from refresh_page.web.templates import Templates
 
 PAGE_SIZE: Final = 100
-"""Refreshes per page of the overview."""
+"""Lines of a page: refreshes of the overview, tests of a refresh."""
 _MINUTE: Final = 60
 _RUN_LOG_POLL: Final = 5
 """Seconds between two reads of the run log while a run is in progress."""
@@ -176,6 +177,23 @@ class Handlers:
         runs = [run.run for run in past.value.runs if run.outcome != Outcome.SKIPPED] if past.value else []
         return self._html(request, "compare.html", self._version(ref), {"comparison": comparison, "runs": runs, **self._banner()})
 
+    async def tests(self, request: Request) -> Response:
+        """Show the tests of a refresh that match the search, with their results over the last runs."""
+        ref, search = _ref(request), request.query_params.get("q", "").strip()[:MAX_SEARCH]
+        if _wants_events(request):
+            return self.streams.open(lambda: self._version(ref))
+        rows = await self.run_log.verdict_rows(ref)
+        refresh = self.store.get(ref)
+        if rows.value is None or not (rows.value.runs or refresh):
+            return self._not_found(request, unavailable=rows.state is RunLogState.UNAVAILABLE)
+        shown = verdicts_of(ref, refresh, rows.value, search)
+        if _wants_json(request):
+            return _json(shown)
+        page, last = _page(request, len(shown.tests))
+        lines = shown.tests[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+        values = {"shown": shown, "lines": lines, "search": search, "query": OverviewQuery(search), "page": page, "last": last}
+        return self._html(request, "tests.html", self._version(ref), {**values, **self._banner()})
+
     async def preview(self, request: Request) -> Response:
         """Show one preview."""
         ref, name = _ref(request), str(request.path_params["preview"])
@@ -300,7 +318,7 @@ def _wants_events(request: Request) -> bool:
 
 
 def _page(request: Request, count: int) -> tuple[int, int]:
-    """Return the page that a request asks for, and the last one, with PAGE_SIZE of `count` refreshes on each."""
+    """Return the page that a request asks for, and the last one, with PAGE_SIZE of `count` lines on each."""
     last = max(1, -(-count // PAGE_SIZE))
     return min(last, max(1, _number(request.query_params.get("page", "1")))), last
 

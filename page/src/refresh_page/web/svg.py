@@ -6,7 +6,7 @@ bars, a line and a median need only a page of arithmetic.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -94,6 +94,30 @@ def line_plot(points: Sequence[Point], floor: float | None = None) -> LinePlot:
         dots.append(Bar(x, y, _round(step), 0.0, point))
         pen = "L"
     return LinePlot("".join(path), tuple(dots), low, high)
+
+
+_MARK: Final = 6
+_MARK_HEIGHTS: Final = {"bad": 20, "warn": 14, "good": 8, "none": 3}
+"""Heights by tone, so that nobody depends on the colour."""
+
+
+@dataclass(frozen=True)
+class VerdictMarks:
+    """A strip with a mark for each run."""
+
+    width: int
+    paths: Mapping[str, str]
+    """One SVG path for each tone that occurs."""
+
+
+def verdict_marks(tones: Sequence[str | None]) -> VerdictMarks:
+    """Return the marks of these tones from left to right; None leaves a gap."""
+    paths: dict[str, str] = {}
+    for number, tone in enumerate(tones):
+        if tone is not None:
+            height = _MARK_HEIGHTS.get(tone, _MARK_HEIGHTS["none"])
+            paths[tone] = f"{paths.get(tone, '')}M{number * _MARK} {21 - height}h{_MARK - 1}v{height}h-{_MARK - 1}z"
+    return VerdictMarks(max(1, len(tones)) * _MARK, paths)
 
 
 ROW: Final = 1000.0

@@ -14,7 +14,7 @@ from refresh_api.status import clip
 from refresh_page.i18n.locale import Locale
 from refresh_page.views.issue_texts import issue_text
 from refresh_page.web.charts import Charts, coming_marks
-from refresh_page.web.svg import BOX_HEIGHT, BOX_WIDTH, graph_drawing, text_width
+from refresh_page.web.svg import BOX_HEIGHT, BOX_WIDTH, graph_drawing, text_width, verdict_marks
 from refresh_page.web.tones import SIGNS, TONES
 
 
@@ -40,6 +40,7 @@ class Templates:
             revision=_revision,
             text_width=text_width,
             coming_marks=coming_marks,
+            verdict_marks=lambda states: verdict_marks([_verdict_tone(state) for state in states]),
             graph_drawing=graph_drawing,
             box=(BOX_WIDTH, BOX_HEIGHT),
             clip=clip,
@@ -80,6 +81,11 @@ def _finalize(value: object) -> object:
     if value is None:
         raise ValueError("a template must not print None")
     return value if isinstance(value, Markup) else plain(str(value))
+
+
+def _verdict_tone(state: str | None) -> str | None:
+    """Return the tone of a test's result; one that was reused has passed."""
+    return None if state is None else TONES["ok" if state == "reused" else state]
 
 
 def _code(text: str) -> Markup:
