@@ -19,8 +19,9 @@ PHASE2 = "/refreshes/pages/phase2"
 FACT = "model.sigeti.fait_implantations"
 MART = "model.sigeti.mart_indemnisations"
 NODE = f"{PHASE2}/nodes/{FACT}"
-GOOD = "phase2-29799820"
-"""The last run that succeeded."""
+BROKEN = "model.sigeti.stg_indemnisations"
+FAILED, GOOD = "phase2-29800000", "phase2-29799820"
+"""The last run, and the last one that succeeded."""
 MANY_RUNS, MANY_NODES = 1000, 200
 """As many as make a plan without the index much dearer."""
 
@@ -64,7 +65,7 @@ def test_the_pages_of_a_run_lead_to_its_nodes(page):
     """From the steps, from the table of the graph, and from what failed."""
     html = page.get(f"{PHASE2}/runs/{GOOD}", accept="text/html").text
     assert html.count(f'href="{PHASE2}/nodes/{FACT}"') == 2
-    failed = page.get(f"{PHASE2}/runs/phase2-29800000", accept="text/html").text
+    failed = page.get(f"{PHASE2}/runs/{FAILED}", accept="text/html").text
     assert f'<h3><a href="{PHASE2}/nodes/model.sigeti.stg_indemnisations">' in failed
     assert page.json(f"{PHASE2}/nodes/model.sigeti.stg_indemnisations")["runs"][0]["sqlstate"] == "42703"
 
@@ -115,6 +116,31 @@ def test_the_description_of_the_project_adds_documentation_tests_and_exposures(p
     runs = page.json(f"{PHASE2}/nodes/{MART}")["runs"]
     assert {each["verdict"] for each in runs} == {"VALID"}
     assert all(each["rows"] > 2000 for each in runs)
+
+
+@pytest.fixture
+def failed_project(described):
+    """The description belongs to the run that failed, too."""
+    described.execute("update dbt_refresh_run set project = 'p-1' where run_id = %s", [FAILED])
+    (old,) = described.execute("select content from dbt_refresh_project").fetchone()
+    broken = {"unique_id": BROKEN, "name": "stg_indemnisations", "reads": []}
+    nodes = [broken, {**PROJECT["nodes"][1], "reads": [FACT, BROKEN]}]
+    described.execute("update dbt_refresh_project set content = %s", [gzip.compress(json.dumps({**PROJECT, "nodes": nodes}).encode())])
+    yield
+    described.execute("update dbt_refresh_project set content = %s", [old])
+    described.execute("update dbt_refresh_run set project = null where run_id = %s", [FAILED])
+
+
+def test_a_failed_run_and_a_stale_refresh_say_who_is_affected(ground, failed_project):  # noqa: ARG001
+    """In a page of its own, since descriptions are cached. The control is a run that succeeded."""
+    with ground.running(WAREHOUSE_PATH=str(ground.secret)) as page:
+        expected = [("Board", "Awa", ["stg_indemnisations"])]
+        for path in (f"{PHASE2}/runs/{FAILED}", PHASE2):
+            assert [(each["name"], each["owner"], each["causes"]) for each in page.json(path)["affected"]] == expected
+            html = page.get(path, accept="text/html").text
+            assert "owner: Awa" in html
+            assert "depends on stg_indemnisations" in html
+        assert page.json(f"{PHASE2}/runs/{GOOD}")["affected"] == []
 
 
 async def test_without_the_privilege_to_read_descriptions_the_rest_is_shown(ground, described):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from refresh_page.runlog.project import project_of
-from refresh_page.views.affected import SHOWN, affected_by
+from refresh_page.views.affected import SHOWN, affected_by, outdated
 
 READS = {
     "model.p.stg": ["source.p.raw.a"],
@@ -67,3 +67,16 @@ def test_a_long_list_is_cut():
 def test_without_a_description_nobody_is_known():
     """The page then says nothing."""
     assert affected_by(None, ["model.p.mart"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("states", "ids"),
+    [
+        ({"model.p.a": "ok", "model.p.b": "broken", "test.p.c": "failed", "model.p.d": "skipped"}, ("model.p.b", "test.p.c")),
+        ({"model.p.a": "ok", "model.p.b": "reused", "test.p.c": "ok"}, ("model.p.a", "model.p.b")),
+        ({}, ()),
+    ],
+)
+def test_data_are_outdated_because_nodes_failed_or_because_no_run_came(states, ids):
+    """If nothing failed, all that the last run built is too old. What dbt skipped is a consequence of what failed."""
+    assert outdated(states) == ids

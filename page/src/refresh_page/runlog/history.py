@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 from refresh_page.kube.models import Ref
 from refresh_page.runlog.cache import SingleFlightCache
 from refresh_page.runlog.comparison_models import ComparisonRows
-from refresh_page.runlog.models import DISPLAYED_FILES, RUN_RESULTS, RefreshRows, RunLogState, RunRows
+from refresh_page.runlog.models import DISPLAYED_FILES, RUN_RESULTS, LastStates, RefreshRows, RunLogState, RunRows
 from refresh_page.runlog.node_models import NodeRows, NodeRunRow
 from refresh_page.runlog.project import Project, project_of
 from refresh_page.runlog.repository import ArtifactContent, RunLogRepository, RunLogUnavailableError
@@ -56,6 +56,7 @@ class RunLogReader:
         self._projects: SingleFlightCache[Project | None] = SingleFlightCache(_PROJECT_SECONDS, _MAX_PROJECTS)
         self._comparisons: SingleFlightCache[ComparisonRows | None] = SingleFlightCache(_CACHE_SECONDS, _MAX_COMPARISONS)
         self._verdicts: SingleFlightCache[VerdictRows] = SingleFlightCache(_CACHE_SECONDS, _MAX_COMPARISONS)
+        self._states: SingleFlightCache[LastStates] = SingleFlightCache(_CACHE_SECONDS, _MAX_COMPARISONS)
         self._reading_results = asyncio.Semaphore(1)
         self._backing_off_until = 0.0
 
@@ -117,6 +118,13 @@ class RunLogReader:
         if repository is None or self._is_backing_off():
             return self._no_result()
         return await self._with_timeout(self._statements.get((ref, run, node), lambda: self._compiled_sql(repository, ref, run, node)))
+
+    async def last_states(self, ref: Ref) -> LastStates:
+        """Return the states of the nodes in the last run of a refresh that has executed any; nothing if they cannot be read."""
+        repository = self._repository
+        if repository is None or self._is_backing_off():
+            return LastStates()
+        return (await self._with_timeout(self._states.get(ref, lambda: repository.last_states(ref)))).value or LastStates()
 
     async def project(self, id_: str | None) -> Project | None:
         """Return what a dbt project says about itself; None if that is not known."""

@@ -120,6 +120,16 @@ class RefreshRows:
 
 
 @dataclass(frozen=True)
+class LastStates:
+    """The last run of a refresh that has executed nodes."""
+
+    project: str | None = None
+    """The ID of the dbt project's content."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """The states of its nodes, by their IDs."""
+
+
+@dataclass(frozen=True)
 class RunRows:
     """The rows of one run."""
 
@@ -156,6 +166,12 @@ CONTENT: Final = """select media_type, content from dbt_refresh_artifact where r
     union all select docs.media_type, docs.content from dbt_refresh_docs docs join dbt_refresh_run run using (project)
     where run_id = %(run)s and %(name)s = 'docs.html' limit 1"""
 PROJECT: Final = "select content from dbt_refresh_project where project = %(project)s"
+STATES: Final = f"""select last.project, node_id, state from (select null::text as project) as absent
+    cross join lateral (select run_id, project from (select * from dbt_refresh_run
+            where namespace = %(namespace)s and refresh = %(refresh)s order by started_at desc limit {RUNS_SHOWN}) as run
+        where exists (select from dbt_refresh_node node where node.run_id = run.run_id) order by started_at desc limit 1) as last
+    join dbt_refresh_node using (run_id) order by node_id limit {NODES_SHOWN}"""  # noqa: S608 - constants
+"""The nodes of the last run that has executed any."""
 MEDIANS: Final = """select step, percentile_cont(0.5) within group (order by seconds) from dbt_refresh_step join (
         select run_id from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s
         and outcome in ('Succeeded', 'Warned') order by started_at desc limit 30) as usual using (run_id)

@@ -22,7 +22,7 @@ from refresh_api.names import WAREHOUSE_KEYS
 from refresh_page.kube.models import Ref
 from refresh_page.runlog import comparison_models, models, node_models, verdict_models
 from refresh_page.runlog.comparison_models import ComparedRunRow, ComparisonRows, MartPairRow, NodePairRow
-from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, RefreshRows, RunRow, RunRows, StepRow
+from refresh_page.runlog.models import ArtifactRow, LastStates, MartRow, NodeRow, RefreshRows, RunRow, RunRows, StepRow
 from refresh_page.runlog.node_models import NeighbourRow, NodeMartRow, NodeRows, NodeRunRow
 from refresh_page.runlog.verdict_models import VerdictRow, VerdictRows, VerdictRunRow
 
@@ -152,6 +152,14 @@ class RunLogRepository:
             neighbours = await session.rows(NeighbourRow, node_models.NEIGHBOURS, parameters)
             marts = await session.rows(NodeMartRow, node_models.NODE_MARTS, parameters) if relation else []
             return NodeRows(tuple(neighbours), tuple(marts))
+        raise AssertionError("the session returns or raises")
+
+    async def last_states(self, ref: Ref) -> LastStates:
+        """Return the states of the nodes in the last run of a refresh that has executed any. Raise RunLogUnavailableError."""
+        async with self._session() as session:
+            rows = await session.tuples(models.STATES, {"namespace": ref.namespace, "refresh": ref.name})
+            states = {str(id_): str(state) for _, id_, state in rows}
+            return LastStates(str(rows[0][0]) if rows and rows[0][0] else None, states)
         raise AssertionError("the session returns or raises")
 
     async def project(self, id_: str) -> bytes | None:

@@ -1,12 +1,14 @@
 """Decides who is affected: the exposures of the dbt project that depend on nodes."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from refresh_api.model import Model
 from refresh_page.runlog.project import Exposure, Project
 from refresh_page.views.node_ids import is_test
 
+FAILED: Final = frozenset({"failed", "broken"})
+"""States of a node that was not built, or of a test that did not pass."""
 SHOWN: Final = 50
 """Maximum exposures that a page lists."""
 _LINKED: Final = ("https://", "http://")
@@ -35,6 +37,12 @@ def affected_by(project: Project | None, ids: Iterable[str]) -> tuple[Affected, 
     reached = project.downstream(each for found in origins.values() for each in found)
     exposures = sorted((each for each in project.exposures if reached.intersection(each.reads)), key=lambda each: each.name)
     return tuple(_affected(project, each, origins.items()) for each in exposures[:SHOWN])
+
+
+def outdated(states: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the nodes of a run, by ID with their states, on whose account data are outdated: those that failed, or else all of them."""
+    failed = tuple(id_ for id_, state in states.items() if state in FAILED)
+    return failed or tuple(id_ for id_ in states if not is_test(id_))
 
 
 def _origins(project: Project, id_: str) -> Collection[str]:

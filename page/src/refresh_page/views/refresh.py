@@ -11,6 +11,7 @@ from refresh_api.status import MartStatus, MissedReason, ProjectCheck, TestCount
 from refresh_page.kube.models import Refresh
 from refresh_page.kube.previews import Preview
 from refresh_page.runlog.models import MartRow, RefreshRows, RunLogState, StepRow
+from refresh_page.views.affected import Affected
 from refresh_page.views.conditions import ConditionView, condition_views
 from refresh_page.views.overview import RefreshSummary, summary_of
 from refresh_page.views.preview import PreviewSummary, preview_summaries
@@ -96,6 +97,8 @@ class RefreshDetail(Model):
     mart_series: tuple[MartSeries, ...] = ()
     previews: tuple[PreviewSummary, ...] = ()
     """Newest first."""
+    affected: tuple[Affected, ...] = ()
+    """Exposures of the dbt project that depend on outdated data."""
     log_state: RunLogState = RunLogState.NOT_CONFIGURED
 
 

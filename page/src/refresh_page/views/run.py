@@ -9,17 +9,25 @@ from pydantic import TypeAdapter, ValidationError
 
 from refresh_page.kube.models import Ref, Refresh
 from refresh_page.runlog.models import FAILING_ROWS, RUN_LOG, RunLogState, RunRows
+from refresh_page.runlog.project import Project
+from refresh_page.views.affected import FAILED, affected_by
 from refresh_page.views.graph import graph_of
 from refresh_page.views.log_lines import last_lines
 from refresh_page.views.run_models import Artifact, Node, Rows, RunView
 from refresh_page.views.run_source import RunSource, node_view
 
-_FAILED: Final = frozenset({"failed", "broken"})
 _FAILING_ROWS_FILE: Final = TypeAdapter(dict[str, Rows])
 
 
 def run_view(
-    ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, log_state: RunLogState, now: datetime, files: Mapping[str, str]
+    ref: Ref,
+    run: str,
+    refresh: Refresh | None,
+    rows: RunRows | None,
+    log_state: RunLogState,
+    now: datetime,
+    files: Mapping[str, str],
+    project: Project | None = None,
 ) -> RunView:
     """Return the page of a run that the status or the run log contains.
 
@@ -43,6 +51,7 @@ def run_view(
         length=max(1.0, (end - start).total_seconds(), *((step.start or 0.0) + (step.seconds or 0.0) for step in steps)),
         steps=steps,
         failures=_failures(rows, start, files.get(FAILING_ROWS, "{}")) if rows else (),
+        affected=affected_by(project, [node.node_id for node in rows.nodes if node.state in FAILED]) if rows else (),
         graph=graph_of(rows.nodes) if rows else None,
         marts=source.marts(run, rows),
         tests=progress.tests if progress else None,
@@ -62,7 +71,7 @@ def _failures(rows: RunRows, start: datetime, failing_rows: str) -> tuple[Node, 
         by_test = _FAILING_ROWS_FILE.validate_json(failing_rows)
     except ValidationError:
         by_test = {}
-    failed = [node for node in rows.nodes if node.state in _FAILED]
+    failed = [node for node in rows.nodes if node.state in FAILED]
     warned = [node for node in rows.nodes if node.state == "warned" and by_test.get(node.node)]
     return tuple(node_view(node, start).model_copy(update={"rows": by_test.get(node.node, ())}) for node in (*failed, *warned))
 

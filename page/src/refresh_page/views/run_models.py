@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from refresh_api.model import Model, Time
 from refresh_api.status import EndpointStatus, NotificationStatus, ProjectStatus, TestCounts
 from refresh_page.runlog.models import RunLogState
+from refresh_page.views.affected import Affected
 from refresh_page.views.graph import Graph
 
 Rows = tuple[Mapping[str, JsonValue], ...]
@@ -105,6 +106,8 @@ class RunView(Model):
     steps: tuple[Step, ...] = ()
     failures: tuple[Node, ...] = ()
     """Nodes that failed, then tests that warn and have rows to show."""
+    affected: tuple[Affected, ...] = ()
+    """Exposures of the dbt project that depend on nodes that failed."""
     graph: Graph | None = None
     """Unset if the run log does not have it."""
     marts: tuple[Mart, ...] = ()

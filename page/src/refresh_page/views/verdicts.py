@@ -1,13 +1,11 @@
 """Builds the page of the tests of a refresh: the results of each over the last runs, those that fail first."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from refresh_api.model import Model, Time
 from refresh_page.kube.models import Ref, Refresh
 from refresh_page.runlog.verdict_models import TESTS_READ, VerdictRow, VerdictRows
-
-_BAD: Final = frozenset({"failed", "broken"})
+from refresh_page.views.affected import FAILED
 
 
 class Verdicts(Model):
@@ -62,13 +60,15 @@ def verdicts_of(ref: Ref, refresh: Refresh | None, rows: VerdictRows, search: st
     words = search.lower().split()
     every = [_verdicts(row, runs) for row in rows.tests]
     found = [each for each in every if all(word in each.id.lower() for word in words)]
-    found.sort(key=lambda each: (each.last_state not in _BAD, each.last_state != "warned", -each.failed, -each.warned, each.test, each.id))
+    found.sort(
+        key=lambda each: (each.last_state not in FAILED, each.last_state != "warned", -each.failed, -each.warned, each.test, each.id)
+    )
     return RefreshTests(
         namespace=ref.namespace,
         name=ref.name,
         title=refresh.title if refresh else ref.name,
         runs=tuple(VerdictRun(run=each.run, start_time=each.started_at) for each in reversed(rows.runs)),
-        failing=sum(each.last_state in _BAD for each in every),
+        failing=sum(each.last_state in FAILED for each in every),
         total=len(every),
         is_complete=len(every) < TESTS_READ,
         tests=tuple(found),
@@ -79,12 +79,12 @@ def _verdicts(row: VerdictRow, runs: Sequence[str]) -> Verdicts:
     by_run = dict(zip(row.runs, row.states, strict=True))
     states = tuple(by_run.get(run) for run in runs)
     executed = [state for state in states if state is not None]
-    bad = [run for run in runs if by_run.get(run) in {*_BAD, "warned"}]
+    bad = [run for run in runs if by_run.get(run) in {*FAILED, "warned"}]
     return Verdicts(
         id=row.node_id,
         test=row.node,
         states=states,
-        failed=sum(state in _BAD for state in executed),
+        failed=sum(state in FAILED for state in executed),
         warned=executed.count("warned"),
         last_state=executed[-1] if executed else "",
         last_bad_run=bad[-1] if bad else None,

@@ -20,9 +20,10 @@ from refresh_page.kube.models import Ref, Refresh
 from refresh_page.kube.store import Store
 from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
+from refresh_page.views.affected import FAILED, Affected, affected_by, outdated
 from refresh_page.views.calendar import Calendar, calendar_of
 from refresh_page.views.comparison import comparison_of
-from refresh_page.views.health import health_of
+from refresh_page.views.health import Tone, health_of
 from refresh_page.views.node import compiled_of, neighbours_of, node_detail, run_with_sql
 from refresh_page.views.overview import Overview, overview_of
 from refresh_page.views.overview_query import MAX_SEARCH, GroupKind, OverviewQuery
@@ -124,6 +125,8 @@ class Handlers:
             return self._not_found(request)
         past = await self.run_log.refresh_rows(ref)
         detail = detail_of(refresh, self.store.previews.of(ref), past.value, past.state, self.now())
+        if detail.refresh.health.tone is Tone.BAD:
+            detail = detail.model_copy(update={"affected": await self._affected(ref)})
         if _wants_json(request):
             return _json(detail)
         return self._html(request, "refresh.html", self._version(ref), {"detail": detail, **self._banner()})
@@ -137,7 +140,9 @@ class Handlers:
         rows, files = await self.run_log.run_rows(ref, run)
         if rows.value is None and not RunSource(refresh).has(run):
             return self._not_found(request, unavailable=rows.state is RunLogState.UNAVAILABLE)
-        view = run_view(ref, run, refresh, rows.value, rows.state, self.now(), files)
+        has_failed = rows.value is not None and any(node.state in FAILED for node in rows.value.nodes)
+        project = await self.run_log.project(rows.value.run.project) if rows.value and has_failed else None
+        view = run_view(ref, run, refresh, rows.value, rows.state, self.now(), files, project)
         if _wants_json(request):
             return _json(view)
         return self._html(request, "run.html", self._version(ref, run), {"view": view, **self._banner()})
@@ -251,6 +256,11 @@ class Handlers:
         if _wants_json(request):
             return Response(to_json({"error": str(error)}), 400, media_type="application/json")
         return PlainTextResponse(str(error), 400)
+
+    async def _affected(self, ref: Ref) -> tuple[Affected, ...]:
+        """Return the exposures whose data are outdated, according to the last run that has executed anything."""
+        last = await self.run_log.last_states(ref)
+        return affected_by(await self.run_log.project(last.project), outdated(last.states)) if last.states else ()
 
     def _calendar(self, query: OverviewQuery, now: datetime) -> Calendar:
         unreachable = self.store.unreachable_since
