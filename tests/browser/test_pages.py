@@ -1,9 +1,11 @@
 """The page in a real browser."""
 
+import re
 from datetime import UTC, datetime
 from itertools import pairwise, product
 from pathlib import Path
 
+import httpx
 import pytest
 from selenium.webdriver.common.keys import Keys
 
@@ -210,6 +212,31 @@ def test_axe_finds_nothing(browser, axe, namespace, path):
         browser.colours(scheme)
         browser.open(namespace, path)
         assert browser.violations(axe) == []
+
+
+def test_the_graph_is_zoomed_by_buttons_and_keys(browser):
+    """The size stays when the page is updated. Without scripts there are no buttons that do nothing: the page has them hidden."""
+    browser.resize(390, 844)
+    browser.open(SHOWN, GOOD)
+    width = "return document.querySelector('svg.graph').getBoundingClientRect().width"
+    whole = browser.script(width)
+    buttons = {each.get_dom_attribute("data-zoom"): each for each in browser.driver.find_elements("css selector", "#zoom button")}
+    buttons["in"].send_keys(Keys.ENTER)
+    assert browser.script(width) == pytest.approx(1.25 * whole, rel=0.01)
+    assert browser.text("#zoomed") == "125 %"
+    buttons["fit"].click()
+    assert browser.script(width) < whole / 2
+    assert browser.script("const box = document.querySelector('.drawing'); return box.scrollWidth <= box.clientWidth")
+    browser.script("document.querySelector('.drawing').focus()")
+    fitted = browser.script(width)
+    browser.driver.switch_to.active_element.send_keys("+")
+    assert browser.script(width) == pytest.approx(1.25 * fitted, rel=0.02)
+    for _ in range(30):
+        browser.driver.switch_to.active_element.send_keys("-")
+    assert browser.text("#zoomed") == "20 %"
+    assert browser.script("return document.documentElement.scrollWidth") <= 390
+    html = httpx.get(browser.pages(SHOWN).url + GOOD, trust_env=False, timeout=20).text
+    assert re.search(r'<p id="zoom"[^>]* hidden>', html)
 
 
 def test_axe_finds_a_button_without_a_name(browser, axe):

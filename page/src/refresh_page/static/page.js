@@ -40,6 +40,7 @@
           document.title = page.title;
           document.body.dataset.version = page.body.dataset.version;
           ages();
+          draw();
         }
       }
     } catch { showState(false); } finally {
@@ -47,6 +48,37 @@
       if (pending) { pending = false; refresh(); }
     }
   };
+
+  // The size of a graph is kept while its page is updated.
+  const SMALLEST = 0.2, LARGEST = 4, STEP = 1.25, KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit" };
+  let scale = 1;
+  const draw = () => {
+    const graph = document.querySelector("svg.graph");
+    if (!graph) return;
+    const { width, height } = graph.viewBox.baseVal;
+    graph.setAttribute("width", Math.round(width * scale));
+    graph.setAttribute("height", Math.round(height * scale));
+    document.getElementById("zoom").hidden = false;
+    document.getElementById("zoomed").textContent = `${Math.round(scale * 100)} %`;
+  };
+  const zoom = (how) => {
+    const box = document.querySelector(".drawing"), { width, height } = box.querySelector("svg.graph").viewBox.baseVal;
+    const style = getComputedStyle(box), room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    const wanted = { in: scale * STEP, out: scale / STEP, fit: Math.min(1, room / width, innerHeight / height) }[how];
+    const before = scale, middle = [box.scrollLeft + box.clientWidth / 2, box.scrollTop + box.clientHeight / 2];
+    scale = Math.min(LARGEST, Math.max(SMALLEST, wanted));
+    draw();
+    box.scrollTo(middle[0] * scale / before - box.clientWidth / 2, middle[1] * scale / before - box.clientHeight / 2);
+  };
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest("[data-zoom]");
+    if (button) zoom(button.dataset.zoom);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!event.target.closest(".drawing") || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
+    event.preventDefault();
+    zoom(KEYS[event.key]);
+  });
 
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   const format = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "always", style: "short" });
@@ -75,6 +107,7 @@
   };
 
   ages();
+  draw();
   setInterval(ages, 10000);
   if (document.body.dataset.version) listen();
 })();
