@@ -19,7 +19,7 @@ from support.kubectl import Kubectl
 from support.laptop import ROOT
 from support.page import PageProcess, grant_page_permissions, mount_secret, run_page, write_refresh
 from support.page_refreshes import MARTS, build_history, build_refresh, build_run_status, kube_time
-from support.run_log import RunLogFiller, create_run_log_tables, fill_run_log
+from support.run_log import RunLogFiller, create_run_log_tables, describe_project, fill_run_log
 
 SHOWN = "sigeti"
 EMPTY = "vide"
@@ -99,6 +99,12 @@ def fill_shown(api: ApiServer, postgres: EmbeddedPostgres, now: datetime) -> Non
         create_run_log_tables(connection)
         fill_run_log(connection, SHOWN, "phase2-dashboards-refresh", failed, LOG)
         fill_run_log(connection, SHOWN, "emplois", [run for run in good if run["outcome"] != "Skipped"], LOG)
+        for name in ("phase2-dashboards-refresh", "emplois"):
+            describe_project(connection, SHOWN, name)
+        connection.execute(
+            "update dbt_refresh_node set state = 'failed' where node = 'not_null_fait_factures_zone_id'"
+            " and run_id in (select run_id from dbt_refresh_run where refresh = 'emplois' order by started_at desc offset 4 limit 2)"
+        )
         RunLogFiller(connection, SHOWN, "main-pipeline").run(active[0]["id"], begun, "", done=2)
 
 

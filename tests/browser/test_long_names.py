@@ -9,11 +9,11 @@ import pytest
 from browser.conftest import LONG
 from support.page import write_preview, write_refresh
 from support.page_refreshes import build_history, build_refresh, build_run_status, kube_time
-from support.run_log import fill_run_log
+from support.run_log import describe_project, fill_run_log
 
 NAME = "rafraichissement" * 3 + "four"
 """As long as the name of a refresh may be, and nowhere to break."""
-FAILED, RUNNING = f"{NAME}-29800000", f"{NAME}-29800010"
+FAILED, EARLIER, RUNNING = f"{NAME}-29800000", f"{NAME}-29799820", f"{NAME}-29800010"
 STEP = "couche-des-indicateurs-operationnels-old"
 IDENTIFIER = "indicateur" * 6 + "mnt"
 """As long as PostgreSQL allows."""
@@ -28,6 +28,9 @@ PAGES = {
     "calendar": "/calendar",
     "refresh": f"/refreshes/{LONG}/{NAME}",
     "failed run": f"/refreshes/{LONG}/{NAME}/runs/{FAILED}",
+    "node": f"/refreshes/{LONG}/{NAME}/nodes/model.sigeti.mart_creances_agees{WORD}",
+    "comparison": f"/refreshes/{LONG}/{NAME}/compare?before={EARLIER}",
+    "tests": f"/refreshes/{LONG}/{NAME}/tests",
     "running run": f"/refreshes/{LONG}/autre/runs/{RUNNING}",
     "preview": f"/refreshes/{LONG}/{NAME}/previews/{NAME}",
 }
@@ -107,11 +110,13 @@ def fill_long(api, postgres):
     write_preview(api, LONG, NAME, NAME, status)
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         fill_run_log(connection, LONG, NAME, runs, "\n".join(f'{{"level":"error","message":"{WORD}"}}' for _ in range(3)))
+        describe_project(connection, LONG, NAME, WORD)
         which = "run_id in (select run_id from dbt_refresh_run where namespace = %(namespace)s)"
         values = {"namespace": LONG, "word": WORD, "name": IDENTIFIER, "step": STEP, "revision": REVISION}
         for change in (
             "dbt_refresh_run set revision = %(revision)s, message = %(word)s, pod = pod || run_id",
             "dbt_refresh_step set message = %(word)s, step = left(step || '-' || %(step)s, 40)",
+            "dbt_refresh_node set node_id = case when node = 'mart_creances_agees' then node_id || %(word)s else node_id end",
             "dbt_refresh_node set message = %(word)s, node = node || %(word)s, step = left(step || '-' || %(step)s, 40)",
             "dbt_refresh_mart set message = %(word)s, relation = left(relation, 63) || '.' || %(name)s",
         ):

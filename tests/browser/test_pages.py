@@ -20,6 +20,9 @@ CALENDAR = "/calendar"
 FAILED = f"{PHASE2}/runs/phase2-dashboards-refresh-29800000"
 RUNNING = "/refreshes/sigeti/main-pipeline/runs/main-pipeline-29800010"
 GOOD = "/refreshes/sigeti/emplois/runs/emplois-29800000"
+NODE = "/refreshes/sigeti/emplois/nodes/model.sigeti.mart_emplois_crees"
+COMPARE = f"{PHASE2}/compare"
+TESTS = "/refreshes/sigeti/emplois/tests"
 CONTRAST, UNNAMED = ((Path(__file__).parent / f"{name}.js").read_text() for name in ("contrast", "unnamed"))
 
 
@@ -159,7 +162,7 @@ def test_hostile_names_and_messages_do_nothing(browser, path):
     assert "\u202e" not in browser.script("return document.documentElement.outerHTML")
 
 
-@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED, GOOD])
+@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED, GOOD, NODE, COMPARE, TESTS])
 def test_a_phone_shows_all_of_it(browser, path):
     """Horizontal scrolling makes a page unusable on a phone."""
     browser.resize(390, 844)
@@ -169,7 +172,7 @@ def test_a_phone_shows_all_of_it(browser, path):
         browser.picture("page-phone")
 
 
-@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED])
+@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED, NODE, COMPARE, TESTS])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_enough_contrast_in_light_and_dark_mode(browser, scheme, path):
     """WCAG AA requires a contrast of 4.5 to 1."""
@@ -192,7 +195,7 @@ def test_the_keyboard_reaches_everything(browser):
     eventually(lambda: browser.text("h1") == "Phase 2", within=15)
 
 
-@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED])
+@pytest.mark.parametrize("path", ["/", GROUPED, CALENDAR, PHASE2, FAILED, NODE, COMPARE, TESTS])
 def test_a_screen_reader_finds_its_way(browser, path):
     """It needs landmarks, one h1, no skipped heading level, names of graphics, table headers and unique ids."""
     browser.open(SHOWN, path)
@@ -203,7 +206,8 @@ def test_a_screen_reader_finds_its_way(browser, path):
 
 
 @pytest.mark.parametrize(
-    ("namespace", "path"), [(EMPTY, "/"), *((SHOWN, path) for path in ("/", GROUPED, CALENDAR, PHASE2, FAILED, RUNNING, GOOD))]
+    ("namespace", "path"),
+    [(EMPTY, "/"), *((SHOWN, path) for path in ("/", GROUPED, CALENDAR, PHASE2, FAILED, RUNNING, GOOD, NODE, COMPARE, TESTS))],
 )
 def test_axe_finds_nothing(browser, axe, namespace, path):
     """On a phone and a desktop, in light and dark mode: contrast, names, landmarks, headings, what the keyboard cannot scroll."""
@@ -237,6 +241,44 @@ def test_the_graph_is_zoomed_by_buttons_and_keys(browser):
     assert browser.script("return document.documentElement.scrollWidth") <= 390
     html = httpx.get(browser.pages(SHOWN).url + GOOD, trust_env=False, timeout=20).text
     assert re.search(r'<p id="zoom"[^>]* hidden>', html)
+
+
+def test_a_model_leads_to_its_history_and_its_sql(browser):
+    """From the steps of a run, and from there to the SQL of another run and to a test of the model."""
+    browser.open(SHOWN, GOOD)
+    browser.driver.find_element("link text", "mart_emplois_crees").send_keys(Keys.ENTER)
+    eventually(lambda: browser.text("h1") == "mart_emplois_crees", within=15)
+    assert "group by 1, 2, 3" in browser.text("#sql")
+    assert "emplois_crees" in browser.text("#affected")
+    assert browser.count("#durations .plot a") == len(browser.driver.find_elements("css selector", "#runs tbody tr"))
+    browser.resize(1280, 1100)
+    browser.picture("page-node")
+    browser.driver.find_element("css selector", "#runs tbody tr:nth-child(2) td:last-child a").send_keys(Keys.ENTER)
+    eventually(lambda: "?run=" in browser.driver.current_url, within=15)
+    assert browser.text("h1") == "mart_emplois_crees"
+
+
+def test_two_runs_are_compared_without_a_script(browser):
+    """The page of a run links the comparison with the previous one; a form takes any two."""
+    browser.open(SHOWN, FAILED)
+    browser.driver.find_element("link text", "Compare with the previous run").send_keys(Keys.ENTER)
+    eventually(lambda: "differences in models and tests" in browser.text("h1"), within=15)
+    assert "stg_indemnisations" in browser.text("#changed")
+    browser.resize(1280, 1100)
+    browser.picture("page-compare")
+    browser.driver.find_element("id", "before").send_keys("phase2-dashboards-refresh-29799640")
+    browser.driver.find_element("css selector", "#choose button").send_keys(Keys.ENTER)
+    eventually(lambda: "before=phase2-dashboards-refresh-29799640" in browser.driver.current_url, within=15)
+
+
+def test_tests_are_shown_over_time(browser):
+    """A test that failed and passes again is the first of those that pass."""
+    browser.open(SHOWN, TESTS)
+    assert browser.text("h1") == "No test fails"
+    assert "not_null_fait_factures_zone_id" in browser.text("#tests tbody tr")
+    assert browser.count("#tests tbody tr:first-child svg path.bad") == 1
+    browser.resize(1280, 620)
+    browser.picture("page-tests")
 
 
 def test_axe_finds_a_button_without_a_name(browser, axe):

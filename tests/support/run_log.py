@@ -51,6 +51,13 @@ def _wobble(number: int, position: int, share: float) -> float:
     return 1 + share * ((number * 7919 + position * 1033) % 101 / 101 - 0.5)
 
 
+def _sql(name: str) -> str:
+    """Return what dbt might have compiled for a model."""
+    read = [each.rpartition(".")[2] for each in PARENTS[name]]
+    joins = "".join(f"\nleft join dwh.{each} using (zone_id)" for each in read[1:])
+    return f"-- {name}\nselect zone_id, annee, mois, sum(montant) as montant\nfrom dwh.{read[0]}{joins}\ngroup by 1, 2, 3"
+
+
 class RunLogFiller:
     """Writes runs of one refresh into the run log."""
 
@@ -74,7 +81,9 @@ class RunLogFiller:
             self._marts(run, number, end)
         if log and over:
             self._file(run, "run.log", "text/plain", log, end)
-            self._file(run, "run_results.json", "application/json", json.dumps({"results": [], "elapsed_time": 41.2}), end)
+            built = [name for step in list(MODELS)[: 1 if failed else 3] for name in MODELS[step]]
+            results = [{"unique_id": f"model.sigeti.{name}", "status": "success", "compiled_code": _sql(name)} for name in built]
+            self._file(run, "run_results.json", "application/json", json.dumps({"results": results, "elapsed_time": 41.2}), end)
 
     def _steps(self, run: str, started: datetime, took: dict[str, float], failed: bool, over: bool) -> None:
         at = started + timedelta(seconds=1.5)
@@ -130,3 +139,25 @@ def fill_run_log(connection: psycopg.Connection, namespace: str, refresh: str, r
         book.run(f"{refresh}-{29_000_000 + number * 180}", oldest - (30 - number) * timedelta(hours=3), number=number)
     for number, run in enumerate(reversed(runs)):
         book.run(run["id"], datetime.fromisoformat(run["startTime"]), run["outcome"], number=30 + number, log=log)
+
+
+def describe_project(connection: psycopg.Connection, namespace: str, refresh: str, text: str = "") -> None:
+    """Write the description of the dbt project of all runs of a refresh; `text` is added to each description."""
+    columns = [{"name": key, "type": "integer", "description": f"Key column {key}. {text}"} for key in KEYS]
+    nodes: list[Row] = [
+        {"unique_id": f"model.sigeti.{name}", "name": name, "description": f"One line for each zone and month. {text}", "columns": columns}
+        | {"relation": next((mart for mart in MARTS if mart.endswith(f".{name}")), f"dwh.{name}"), "reads": list(PARENTS[name])}
+        for name in PARENTS
+    ]
+    tested = ("mart_implantation_suivi", "fait_factures", "mart_creances_agees")
+    for name, model in zip(MODELS["tests"], tested, strict=True):
+        nodes.append({"unique_id": f"test.sigeti.{name}", "name": name, "reads": [f"model.sigeti.{model}"]})
+    exposures = [
+        {"unique_id": f"exposure.sigeti.{mart}", "name": mart.removeprefix("mart_"), "type": "dashboard", "owner": f"SIGETI {text}"}
+        | {"email": "admin@sigeti.local", "url": f"https://example.org/{mart}", "reads": [f"model.sigeti.{mart}"]}
+        for mart in MODELS["marts"]
+    ]
+    content = gzip.compress(json.dumps({"nodes": nodes, "exposures": exposures}).encode())
+    connection.execute("insert into dbt_refresh_project values (%s, %s, now())", [f"{namespace}/{refresh}", content])
+    change = "update dbt_refresh_run set project = %s where namespace = %s and refresh = %s"
+    connection.execute(change, [f"{namespace}/{refresh}", namespace, refresh])
