@@ -118,7 +118,11 @@ FULL_SPEC: Json = {
     "notifications": [
         {"slack": {"channel": "#alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}, "when": ["Failed", "Warned", "Recovered"]},
         {"email": {"to": ["admin@sigeti.local"], "smtpSecretRef": {"name": "smtp"}}},
-        {"teams": {"webhookSecretRef": {"name": "teams", "key": "url"}}, "when": ["Recovered"]},
+        {
+            "teams": {"webhookSecretRef": {"name": "teams", "key": "url"}},
+            "when": ["Recovered"],
+            "quietHours": [{"start": "22:00", "end": "07:00"}, {"start": "00:00", "end": "24:00", "days": ["Sat", "Sun"]}],
+        },
         {"googleChat": {"webhookSecretRef": {"name": "chat", "key": "url"}}},
         {
             "pagerDuty": {

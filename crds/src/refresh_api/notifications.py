@@ -4,6 +4,7 @@ A new channel needs a model in `channels.py`, a field of `Notification`, and a c
 generic.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
 
@@ -12,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from refresh_api.channels import Alertmanager, Channel, EmailTo, GoogleChat, PagerDuty, Slack, Teams, Webhook
 from refresh_api.fields import SET
 from refresh_api.model import SpecModel
+from refresh_api.quiet_hours import QuietHours, quiet_now
 from refresh_api.values import number_set, rule
 
 
@@ -28,6 +30,10 @@ class NotifyWhen(StrEnum):
 
 _CHANNELS: Final = ("slack", "email", "teams", "googleChat", "pagerDuty", "alertmanager", "webhook")
 _ONE_SAYS: Final = f"name exactly one of {', '.join(_CHANNELS[:-1])} and {_CHANNELS[-1]}"
+_NO_QUIET_SAYS: Final = (
+    "quietHours are for slack, email, teams and googleChat: PagerDuty and Alertmanager have schedules of their own, and a webhook's server "
+    "decides itself"
+)
 _NO_PROBLEM_SAYS: Final = "pagerDuty and alertmanager take neither Warned nor Succeeded: nothing would resolve it"
 
 
@@ -51,6 +57,7 @@ class Notification(SpecModel):
                     "!self.when.exists(x, x in ['Warned', 'Succeeded'])",
                     _NO_PROBLEM_SAYS,
                 ),
+                rule("!has(self.quietHours) || !(has(self.pagerDuty) || has(self.alertmanager) || has(self.webhook))", _NO_QUIET_SAYS),
             ]
         }
     )
@@ -74,6 +81,12 @@ class Notification(SpecModel):
         "fresh again. Missed: once, when a scheduled run does not start, unless runs are suspended or clocks went forward, and once when "
         "one has started again. Defaults to Failed.",
     )
+    quiet_hours: list[QuietHours] = Field(
+        default_factory=list,
+        max_length=4,
+        description="Times of day at which this channel is not notified. When they end, it is notified of what has failed, become stale or "
+        "been missed in them and is not over. Not for pagerDuty, alertmanager and webhook. Defaults to none.",
+    )
 
     @property
     def channel(self) -> Channel:
@@ -83,6 +96,10 @@ class Notification(SpecModel):
     def wants(self, when: NotifyWhen) -> bool:
         """Return whether to notify the channel: what it has opened is always resolved."""
         return when in self.when or (when is NotifyWhen.RECOVERED and self._resolves)
+
+    def is_quiet(self, zone: str, now: datetime) -> bool:
+        """Return whether the channel has quiet hours, by the time zone of the refresh."""
+        return quiet_now(self.quiet_hours, zone, now) is not None
 
     @property
     def combines(self) -> bool:
@@ -104,4 +121,6 @@ class Notification(SpecModel):
             raise ValueError(_ONE_SAYS)
         if self._resolves and not {NotifyWhen.WARNED, NotifyWhen.SUCCEEDED}.isdisjoint(self.when):
             raise ValueError(_NO_PROBLEM_SAYS)
+        if self.quiet_hours and not self.combines:
+            raise ValueError(_NO_QUIET_SAYS)
         return self

@@ -400,6 +400,13 @@ class SharedFailure(Model):
     notified_time: Time | None = Field(default=None, description="When people were notified; unset until then.")
 
 
+class Recovery(Model):
+    """A run that succeeded after failed ones."""
+
+    run: FinishedRun = Field(description="The run.")
+    failing_since: Time = Field(description="When the first failed run ended.")
+
+
 class OperatorStatus(Model):
     """The part of the status that the operator writes."""
 
@@ -436,6 +443,13 @@ class OperatorStatus(Model):
     )
     shared_failure: SharedFailure | None = Field(
         default=None, description="The last failure whose cause other refreshes may share, or its end. Unset after a failure of its own."
+    )
+    last_failure: FinishedRun | None = Field(
+        default=None, description="The last failed run since the last complete run that succeeded; unset if none has failed."
+    )
+    last_recovery: Recovery | None = Field(default=None, description="The last complete run that succeeded after failed ones.")
+    quiet_hours_handled_until: Time | None = Field(
+        default=None, description="Time up to which the end of quiet hours was notified; unset without quiet hours."
     )
     last_handled_reset_at: str | None = Field(default=None, description="Last value of the annotation resetAt that was handled.")
     suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are suspended.")

@@ -16,6 +16,13 @@ _TEXT_LENGTH = 3000
 _LISTED: Final = 40
 """Maximum number of refreshes that one message lists; of further ones, it says the number."""
 _LISTED_LENGTH: Final = 120
+_EVENTS_OF_ALL: Final = {
+    NotifyWhen.FAILED: ("✗", "failed"),
+    NotifyWhen.RECOVERED: ("✓", "recovered"),
+    NotifyWhen.STALE: ("⚠", "have stale data"),
+    NotifyWhen.MISSED: ("⚠", "missed a run"),
+}
+"""What is said of several refreshes."""
 _OVER: Final = {NotifyWhen.STALE: "Fresh", NotifyWhen.MISSED: "OnSchedule"}
 """The end of what people were notified of, in one word."""
 
@@ -117,12 +124,12 @@ def message_for(run: NotifiedRun, redact: Redactor | None = None) -> Message:
 
 
 def message_for_all(runs: Sequence[NotifiedRun], cause: str, redact: Redactor) -> Message:
-    """Return the message about runs of several refreshes of a namespace that have failed for one cause, or recovered from it."""
+    """Return the message about the same event of several refreshes of a namespace, and what they have in common."""
     if len(runs) == 1:
         return message_for(runs[0], redact)
     cleaned, cause = [_clean(run, redact) for run in runs], _printable(redact.clipped(cause))
     first = cleaned[0]
-    sign, what = ("✓", "recovered") if first.resolves else ("✗", "failed")
+    sign, what = _EVENTS_OF_ALL[first.when]
     texts = {run.message for run in cleaned}
     rest = len(cleaned) - _LISTED
     lines = [
@@ -141,7 +148,8 @@ def _listed(run: NotifiedRun, redact: Redactor, *, with_message: bool) -> str:
     name = run.refresh if run.title == run.refresh else f"{run.title}, {run.refresh}"
     since = f", after failing since {time_text(run.failing_since)}" if run.failing_since else ""
     message = f": {redact.clipped(' '.join(run.message.split()), _LISTED_LENGTH)}" if with_message and run.message else ""
-    return f"- {name} ({run.link or f'run {run.run}'}){since}{message}"
+    place = f" ({run.link or f'run {run.run}'})" if run.run else ""
+    return f"- {name}{place}{since}{message}"
 
 
 def _clean(run: NotifiedRun, redact: Redactor) -> NotifiedRun:

@@ -28,6 +28,7 @@ from refresh_operator.observability.probes import Health, serve_probes
 from refresh_operator.previews.reconciler import Previews
 from refresh_operator.reconcile.apply import Applier
 from refresh_operator.reconcile.observe import Observer
+from refresh_operator.reconcile.quiet_hours import QuietHoursEnd
 from refresh_operator.reconcile.reconciler import Services, reconcile, reconciler_of_refreshes
 from refresh_operator.reconcile.shared_failures import SharedFailures
 from refresh_operator.settings import Settings
@@ -106,6 +107,7 @@ def _services(
         queue=queue,
         pause=GlobalPause(client, settings.pause),
         shared_failures=SharedFailures(observer, applier, settings, now, queue),
+        quiet_hours=QuietHoursEnd(observer, applier, settings, now, queue),
         claims=claims,
     )
 

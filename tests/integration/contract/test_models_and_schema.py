@@ -158,8 +158,15 @@ def checked(ref: Any, **project: Any) -> dict[str, Any]:
     return {"project": {"onProjectChange": "Run", **fetched(ref=ref)["project"], **project}}
 
 
+WEEK = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 PAGED = {"pagerDuty": {"routingKeySecretRef": {"name": "pd", "key": "key"}}}
 SLACK_HOOK = {"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}
+
+
+def quiet(**hours: Any) -> dict[str, Any]:
+    return {"notifications": [{**SLACK_HOOK, "quietHours": [hours]}]}
+
+
 RANGES = [
     *(">=1.2 <2", "^1.2", "~1.2.3", "1.x", "1.2.*", "*", "v1", "=1.2.3", "!=1.2.3 >1", ">= 1.2, < 2", "1.2 - 1.4", "1.2||^2 || 3"),
     ">=2.0.0-rc.1 <3.0.0-0",
@@ -282,6 +289,13 @@ REFUSED = {
     "an open hour with a step": ({"schedule": "0 H/6 * * *"}, "five fields"),
     "an open minute in small letters": ({"schedule": "h * * * *"}, "five fields"),
     "stale data without a limit": ({"freshness": None, "notifications": [{**SLACK_HOOK, "when": ["Stale"]}]}, "freshness.maxStaleness"),
+    "quiet hours without a length": (quiet(start="22:00", end="22:00"), "different times"),
+    "quiet hours at all times": (quiet(start="00:00", end="24:00"), "at most six"),
+    "quiet hours at all times of seven days": (quiet(start="00:00", end="24:00", days=[*WEEK]), "at most six"),
+    "quiet hours from 24:00": (quiet(start="24:00", end="07:00"), "time of day"),
+    "quiet hours until 7": (quiet(start="22:00", end="7"), "time of day"),
+    "quiet hours on a day in full": (quiet(start="22:00", end="07:00", days=["Monday"]), "Monday"),
+    "quiet hours of PagerDuty": ({"notifications": [{**PAGED, "quietHours": [{"start": "22:00", "end": "07:00"}]}]}, "quietHours are for"),
     "a tab in a schedule": ({"schedule": "0 0\t* * *"}, "five fields"),
     "a zone of some systems": ({"timeZone": "posix/Etc/UTC"}, "IANA"),
     "a key that leads out of its folder": (
@@ -367,6 +381,8 @@ TAKEN = {
     "a leap day": {"schedule": "0 0 29 2 *"},
     "notifications of stale data": {"freshness": {"maxStaleness": "4h"}, "notifications": [{**SLACK_HOOK, "when": ["Stale", "Failed"]}]},
     "notifications of missed runs": {"notifications": [{**SLACK_HOOK, "when": ["Missed"]}, {**PAGED, "when": ["Failed", "Missed"]}]},
+    "quiet hours at night": quiet(start="22:00", end="07:00"),
+    "quiet hours of a weekend": quiet(start="00:00", end="24:00", days=["Sat", "Sun"]),
     "an open minute": {"schedule": "H * * * *"},
     "an open minute and hour": {"schedule": "H H * mar thu"},
     "an open minute every quarter of an hour, by day": {"schedule": "H/15 6-20 * * *"},

@@ -278,3 +278,42 @@ def test_refreshes_that_fail_for_one_cause_are_told_together(operator, slack):
         json.dumps(operator.get_refresh(name)) + str(operator.events(name)) for name in "abcdef"
     )
     assert "geheim" not in everything
+
+
+@pytest.mark.slow
+def test_failures_in_quiet_hours_are_notified_when_they_end(operator, slack):
+    """Those that are not over, in one message, also by an operator that was killed before. The control is a channel without quiet hours."""
+    now = datetime.now(UTC)
+    until = (now + timedelta(seconds=100)).replace(second=0, microsecond=0)
+    quiet = [{"start": f"{now - timedelta(minutes=5):%H:%M}", "end": f"{until:%H:%M}"}]
+    webhook = {"channel": "#quiet", "webhookSecretRef": {"name": "slack", "key": "url"}}
+    loud = {"slack": {**webhook, "channel": "#loud"}, "when": ["Failed"]}
+    channels = [{"slack": webhook, "when": ["Failed", "Recovered"], "quietHours": quiet}, loud]
+    names = ("one", "two", "over")
+    for name in names:
+        operator.create_refresh(name, token="1", retries=0, displayName=name, timeZone="Etc/UTC", notifications=channels)
+    for name in names:
+        job = operator.wait_for_job(name)
+        operator.report_run(name, job, outcome="Failed", reason="LayerFailed", message="no such column")
+        operator.end_pod(job, 1)
+        operator.wait_for_history(name, job)
+    operator.request_run("over", "2")
+    job = operator.wait_for_job("over")
+    operator.report_run("over", job)
+    operator.end_pod(job)
+    operator.wait_for_history("over", job)
+    operator.wait_for(lambda: len(slack.asked) == 3, 10, "one")
+    assert {json.loads(asked.body)["channel"] for asked in slack.asked} == {"#loud"}
+    operator.stop(signal.SIGKILL)
+    assert datetime.now(UTC) < until, "the preparations took too long"
+    operator.start()
+    operator.wait_for(lambda: len(slack.asked) == 4, 130, "one")
+    assert datetime.now(UTC) >= until
+    told = json.loads(slack.asked[3].body)
+    assert (told["channel"], told["text"].splitlines()[0].strip("*")) == ("#quiet", "✗ 2 refreshes failed: during quiet hours")
+    assert all(f"- {name} (https://runs.example/" in told["text"] for name in ("one", "two"))
+    handled = time_text(until)
+    operator.wait_for(lambda: all(operator.status(name)["quietHoursHandledUntil"] == handled for name in names), 20, "one")
+    operator.patch_spec("one", displayName="Touched")
+    operator.wait_for(lambda: operator.status("one")["observedGeneration"] == 2, 20, "one")
+    assert len(slack.asked) == 4

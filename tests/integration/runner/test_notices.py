@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -191,6 +192,21 @@ def test_a_success_tells_the_channels_that_want_it(runner: RunnerHarness, told: 
     assert json.loads(told.slack.asked[0].body)["text"].startswith("*✓ Petit refresh succeeded*")
     assert "petit-29400001" in told.slack.asked[0].body
     assert told.mails == []
+
+
+def test_a_success_in_quiet_hours_notifies_nobody(runner: RunnerHarness, told: Told):
+    """A failure does: without an operator, nobody else would. A test message is sent, too."""
+    slack, mail = NOTIFICATIONS
+    at = datetime.now(UTC)
+    quiet = {"quietHours": [{"start": f"{at - timedelta(hours=1):%H:%M}", "end": f"{at + timedelta(hours=1):%H:%M}"}]}
+    made = runner.spec(notifications=[{**slack, **quiet, "when": ["Succeeded", "Failed"]}, mail], timeZone="Etc/UTC")
+    assert runner.run(made).code == 0
+    assert told.texts() == []
+    assert runner.run(made, mode="notify").code == 0
+    assert (len(told.slack.asked), len(told.mails)) == (1, 1)
+    runner.database.run("truncate src.lignes")
+    assert runner.run(made).code == 1
+    assert (len(told.slack.asked), len(told.mails)) == (2, 2)
 
 
 def test_a_test_of_notifications_builds_nothing_and_needs_no_warehouse(runner: RunnerHarness, told: Told):

@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 from zlib import crc32
@@ -17,7 +17,7 @@ import pytest
 
 from cluster.ports import free_port
 from refresh_api.run_request import RefreshRef
-from refresh_api.status import Reason, Run, RunPhase
+from refresh_api.status import Outcome, Reason, Run, RunPhase
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.postgres.advisory_lock import REFRESH_NAMESPACE
 from refresh_runner.report.api_server import ApiServer
@@ -265,3 +265,23 @@ def test_a_failure_that_others_may_share_is_left_to_an_operator_that_has_seen_th
     run = home.status()["run"]
     assert (run.get("leftToOperator"), run["phase"]) == (True if seen else None, "Finished")
     assert [each["channel"] for each in run["notifications"]] == (["webhook (hook)"] if seen else ["#a", "webhook (hook)"])
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "not seen"])
+def test_a_failure_in_quiet_hours_is_left_to_an_operator_that_has_seen_the_run(home: Home, runner: RunnerHarness, seen: bool):
+    """Which notifies when they end. The controls: a channel that is not quiet, and an operator that may be down."""
+    runner.ref, runner.account = home.ref, home.server.account
+    active = {"status": {"active": [{"id": "petit-7", "trigger": "Scheduled", "startTime": "2026-03-03T12:00:00Z"}] if seen else []}}
+    home.kubectl("patch", "dr", "petit", "--subresource=status", "--type=merge", "-p", json.dumps(active))
+    runner.database.run("truncate src.lignes")
+    quiet = [{"start": f"{now() - timedelta(hours=1):%H:%M}", "end": f"{now() + timedelta(hours=1):%H:%M}"}]
+    with WebServer() as slack:
+        runner.secrets |= {"slack": {"url": f"{slack.url}/T0/B0/x"}}
+        chat: Json = {"channel": "#loud", "webhookSecretRef": {"name": "slack", "key": "url"}}
+        channels: list[Json] = [{"slack": chat}, {"slack": {**chat, "channel": "#quiet"}, "quietHours": quiet}]
+        spec = runner.spec(notifications=channels, timeZone="Etc/UTC")
+        variables = {**home.variables, "RUN_ID": "petit-7", "REFRESH_COMBINES_NOTIFICATIONS": "true"}
+        words = runner.run(spec, 2, **variables).termination_message
+        assert sorted(json.loads(asked.body)["channel"] for asked in slack.asked) == (["#loud"] if seen else ["#loud", "#quiet"])
+    assert words is not None
+    assert (words.outcome, words.notified, words.left_to_operator) == (Outcome.FAILED, True, None)

@@ -4,20 +4,21 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from refresh_api.model import time_text
 from refresh_api.notifications import Notification, NotifyWhen
 from refresh_api.reasons import EventReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import Condition, ConditionStatus, FinishedRun, MissedReason
+from refresh_api.status import Condition, ConditionStatus, FinishedRun, MissedReason, NotificationStatus
 from refresh_notify import NotifiedRun, Rules, notify, secrets_needed
 from refresh_operator.reconcile.observe import Observer
 from refresh_operator.runs.missed_runs import MissedRun, StartedRun
 from refresh_operator.runs.notices import Audience, Notice
 from refresh_operator.settings import Settings
 from refresh_operator.state.refresh import Refresh
-from refresh_operator.status.events import Event
+from refresh_operator.status.events import Event, message_of_event
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,15 @@ _WHAT_TO_DO: Final = {
 }
 
 
-async def notify_people(observer: Observer, refresh: Refresh, spec: RefreshSpec, notice: Notice, settings: Settings) -> tuple[Event, ...]:
-    """Send a notification to all channels that want it; return an event for each channel that failed.
+async def notify_people(
+    observer: Observer, refresh: Refresh, spec: RefreshSpec, notice: Notice, settings: Settings, now: datetime
+) -> tuple[Event, ...]:
+    """Send a notification to all channels that want it and are not quiet now; return an event for each channel that failed.
 
     Secrets that the refresh may not use are never read.
     """
-    wanted = [each for each in spec.notifications if each.wants(notice.when) and _is_for(notice.audience, each)]
+    audience = [each for each in spec.notifications if _is_for(notice.audience, each) and not each.is_quiet(spec.time_zone, now)]
+    wanted = [each for each in audience if each.wants(notice.when)]
     if not wanted:
         return ()
     secrets = await channel_secrets(observer, refresh, spec, wanted)
@@ -42,14 +46,20 @@ async def notify_people(observer: Observer, refresh: Refresh, spec: RefreshSpec,
     # a sender blocks until its server responds, and must not block the event loop
     answers = await asyncio.to_thread(notify, wanted, secrets, notified, Rules(settings.allow_http))
     sent = ", ".join(answer.channel for answer in answers if answer.sent) or "none"
-    what = f"run {notified.run}" if notified.run else _SUBJECTS[notice.when]
-    log.info("sent notifications of %s (%s): %s", what, notified.event, sent, extra={"run": notified.run} if notified.run else {})
-    key = notified.run or notified.event
-    return tuple(
-        Event(EventReason.NOTIFICATION_FAILED, f"{what}: cannot notify {answer.channel}: {answer.message}", key, warning=True)
-        for answer in answers
-        if not answer.sent
+    log.info(
+        "sent notifications of %s (%s): %s", _subject(notified), notified.event, sent, extra={"run": notified.run} if notified.run else {}
     )
+    return tuple(failed_event(notified, answer) for answer in answers if not answer.sent)
+
+
+def failed_event(notified: NotifiedRun, answer: NotificationStatus) -> Event:
+    """Return the event for a channel that did not accept a message."""
+    text = message_of_event(f"{_subject(notified)}: cannot notify {answer.channel}: {answer.message}")
+    return Event(EventReason.NOTIFICATION_FAILED, text, notified.run or notified.event, warning=True)
+
+
+def _subject(notified: NotifiedRun) -> str:
+    return f"run {notified.run}" if notified.run else _SUBJECTS[notified.when]
 
 
 def _is_for(audience: Audience, notification: Notification) -> bool:

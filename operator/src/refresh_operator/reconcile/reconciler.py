@@ -20,6 +20,7 @@ from refresh_operator.reconcile.apply import Applier
 from refresh_operator.reconcile.decision import Decision, decide
 from refresh_operator.reconcile.notifications import notify_people
 from refresh_operator.reconcile.observe import Observer
+from refresh_operator.reconcile.quiet_hours import QuietHoursEnd
 from refresh_operator.reconcile.shared_failures import SharedFailures
 from refresh_operator.runs.heartbeats import Heartbeats
 from refresh_operator.settings import Settings
@@ -44,6 +45,7 @@ class Services:
     queue: WorkQueue
     pause: GlobalPause
     shared_failures: SharedFailures
+    quiet_hours: QuietHoursEnd
     claims: Claims | None = None
     """If None, this operator acts in every namespace that it watches."""
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
@@ -126,6 +128,7 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         services.metrics.forget(ref)
         services.left_to.pop(ref, None)
         services.shared_failures.forget(ref)
+        services.quiet_hours.forget(ref)
         return None
     now = services.clock()
     if services.claims and not services.acts_in(ref.namespace):
@@ -147,13 +150,17 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         services.metrics.count_drift(ref, kind)
     services.tolerated[ref] = services.tolerated.get(ref, frozenset()) | returned
     await _notify(refresh, decision, services)
-    due = await services.shared_failures.notify(refresh, decision.status or refresh.status) if services.settings.notifies else None
-    return decision.requeue_after if due is None else min(due, decision.requeue_after)
+    if not services.settings.notifies:
+        return decision.requeue_after
+    status = decision.status or refresh.status
+    later = (await services.shared_failures.notify(refresh, status), await services.quiet_hours.notify(refresh, status))
+    return min(decision.requeue_after, *(each for each in later if each is not None))
 
 
 async def _leave(refresh: Refresh, claims: Claims, now: datetime, services: Services) -> timedelta:
     """Report in an event that another operator acts on a refresh. Repeat it every hour, because the API server keeps events for an hour."""
     services.shared_failures.forget(refresh.ref)
+    services.quiet_hours.forget(refresh.ref)
     namespace, other = refresh.ref.namespace, claims.other_holder(refresh.ref.namespace)
     report = other, now.replace(minute=0, second=0)
     if other and services.left_to.get(refresh.ref) != report:
@@ -179,5 +186,5 @@ async def _notify(refresh: Refresh, decision: Decision, services: Services) -> N
     if isinstance(refresh.spec, InvalidSpec) or not services.settings.notifies:
         return
     for notice in decision.notifications:
-        for event in await notify_people(services.observer, refresh, refresh.spec, notice, services.settings):
+        for event in await notify_people(services.observer, refresh, refresh.spec, notice, services.settings, services.clock()):
             await services.applier.post_event(refresh, event, services.clock())

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from refresh_api.notifications import Notification
-from refresh_api.reasons import EventReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import NotificationStatus, OperatorStatus, SharedFailure
 from refresh_api.values import duration_text
@@ -17,13 +16,12 @@ from refresh_operator.errors import Conflict
 from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 from refresh_operator.reconcile.apply import Applier
-from refresh_operator.reconcile.notifications import channel_secrets, notified_run
+from refresh_operator.reconcile.notifications import channel_secrets, failed_event, notified_run
 from refresh_operator.reconcile.observe import Observer
 from refresh_operator.runs.notices import shared_notice
 from refresh_operator.runs.shared_failures import Group, channels_for, due_in, group_of, hint_of
 from refresh_operator.settings import Settings
 from refresh_operator.state.refresh import InvalidSpec, Refresh
-from refresh_operator.status.events import Event, message_of_event
 
 log = logging.getLogger(__name__)
 
@@ -111,9 +109,7 @@ class SharedFailures:
                 await self._record(ref, members[ref])
         for each in entries:
             for answer in (answer for answer in answers if not answer.sent):
-                text = message_of_event(f"run {each.run.run}: cannot notify {answer.channel}: {answer.message}")
-                event = Event(EventReason.NOTIFICATION_FAILED, text, each.run.run or "", warning=True)
-                await self.applier.post_event(each.refresh, event, now)
+                await self.applier.post_event(each.refresh, failed_event(each.run, answer), now)
 
     def _entry(self, ref: Ref, failure: SharedFailure) -> _Entry | None:
         """Return what a message says about a refresh; None if it has been changed since: its own reconciliation then notifies of it."""
@@ -124,7 +120,9 @@ class SharedFailures:
         what, hint = ("recover from", "") if failure.is_over else ("fail for", hint_of(failure.run, refresh.spec))
         window = duration_text(self.settings.notification_window)
         note = f"Further refreshes that {what} the same cause within {window} ({failure.cause}) are in one message."
-        return _Entry(refresh, refresh.spec, channels_for(refresh.spec, failure), replace(run, hint=hint, note=note))
+        now, zone = self.clock(), refresh.spec.time_zone
+        channels = [each for each in channels_for(refresh.spec, failure) if not each.is_quiet(zone, now)]
+        return _Entry(refresh, refresh.spec, channels, replace(run, hint=hint, note=note))
 
     async def _send(self, entries: Sequence[_Entry], cause: str) -> list[NotificationStatus]:
         """Send one message about these refreshes to each of their channels, which are the same for all."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from refresh_api.notifications import NotifyWhen
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import Condition, FinishedRun, OperatorStatus, Outcome, Reason, SharedFailure
+from refresh_api.status import Condition, FinishedRun, OperatorStatus, Outcome, Reason, Recovery, SharedFailure
 from refresh_operator.runs.missed_runs import MissedRun, StartedRun
 from refresh_operator.runs.runs import EndedRun
 from refresh_operator.runs.shared_failures import cause_of
@@ -49,6 +49,9 @@ class RunNotices:
     at_once: tuple[Notice, ...] = ()
     shared: SharedFailure | None = None
     """The failure whose cause other refreshes may share, or its end; None if the last failure was another one."""
+    last_failure: FinishedRun | None = None
+    """The last failed run, unless the refresh has recovered since."""
+    last_recovery: Recovery | None = None
 
 
 def failing_since(before: datetime | None, run: FinishedRun) -> datetime | None:
@@ -68,7 +71,7 @@ def run_notices(before: OperatorStatus, spec: RefreshSpec | InvalidSpec, ended: 
     `before` is the status before these runs. A run is in `ended` once, across restarts, because the status that has its result is written
     before anything is sent.
     """
-    since, shared = before.failing_since, before.shared_failure
+    since, shared, failure, recovery = before.failing_since, before.shared_failure, before.last_failure, before.last_recovery
     found: list[Notice] = []
     for each in ended:
         run, after = each.run, failing_since(since, each.run)
@@ -89,8 +92,12 @@ def run_notices(before: OperatorStatus, spec: RefreshSpec | InvalidSpec, ended: 
             found += [Notice(run, NotifyWhen.RECOVERED, since, Audience.PROGRAMS)] if is_recent else []
         elif is_recovery and is_recent:
             found.append(Notice(run, NotifyWhen.RECOVERED, since))
+        if _is_failure(run):
+            failure = run
+        if since and after is None:
+            failure, recovery = None, Recovery(run=run, failing_since=since)
         since = after
-    return RunNotices(tuple(found), shared)
+    return RunNotices(tuple(found), shared, failure, recovery)
 
 
 def _superseded(shared: SharedFailure) -> Iterator[Notice]:

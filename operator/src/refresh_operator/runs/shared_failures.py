@@ -56,18 +56,24 @@ class Group:
     cause: str
     is_over: bool
     channels: tuple[str, ...]
-    """The channels to notify, as JSON."""
+    """The channels to notify, with their quiet hours."""
 
 
 def channels_for(spec: RefreshSpec, failure: SharedFailure) -> list[Notification]:
-    """Return the channels that are notified of a failure, or of its end, together with other refreshes."""
+    """Return the channels that are notified of a failure, or of its end, together with other refreshes, also if they are quiet now."""
     when = NotifyWhen.RECOVERED if failure.is_over else NotifyWhen.FAILED
     return [each for each in spec.notifications if each.combines and each.wants(when)]
 
 
+def key_of(spec: RefreshSpec, notification: Notification) -> str:
+    """Return what identifies a channel with its quiet hours among those of all refreshes of a namespace."""
+    hours = [each.model_dump_json() for each in notification.quiet_hours]
+    return " ".join([notification.channel.model_dump_json(), *([spec.time_zone, *hours] if hours else [])])
+
+
 def group_of(namespace: str, spec: RefreshSpec, failure: SharedFailure) -> Group:
     """Return the group of a refresh."""
-    channels = sorted(each.channel.model_dump_json() for each in channels_for(spec, failure))
+    channels = sorted(key_of(spec, each) for each in channels_for(spec, failure))
     return Group(namespace, failure.cause, failure.is_over, tuple(channels))
 
 

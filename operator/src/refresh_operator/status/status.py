@@ -63,6 +63,8 @@ def new_status(snapshot: Snapshot, analysis: Analysis, now: datetime) -> Operato
             "suspended_until": analysis.suspension.until if analysis.suspension else None,
             **_counters(old, ended),
             "shared_failure": analysis.told.shared,
+            "last_failure": analysis.told.last_failure,
+            "last_recovery": analysis.told.last_recovery,
             "live_revision": _live_revision(old, history),
             **_missed(old, analysis.missed),
         }

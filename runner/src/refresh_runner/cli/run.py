@@ -269,6 +269,7 @@ def _reporter_config(context: RunContext, environment: Environment, redact: Reda
         termination_log=environment.termination_log,
         secrets=secrets,
         link_template=environment.variables.get(RUN_URL_TEMPLATE_ENV, ""),
+        now=environment.clock.now,
         combines=environment.variables.get(COMBINES_ENV) == "true",
         rules=Rules(allow_http=environment.variables.get(WEBHOOK_ALLOW_HTTP_ENV) == "true", sleep=environment.clock.sleep),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -48,8 +49,9 @@ class ReporterConfig:
     secrets: dict[str, dict[str, str]]
     link_template: str
     rules: Rules
+    now: Callable[[], datetime]
     combines: bool = False
-    """Whether the operator notifies chats and mail of failures that other refreshes may share."""
+    """Whether the operator notifies chats and mail of failures that other refreshes may share, and after quiet hours."""
 
 
 class RunReporter:
@@ -99,13 +101,8 @@ class RunReporter:
     def finish(self, report: Report, progress: RunProgress) -> None:
         """Report the end of the run: termination message, notifications, status. It is already in the log."""
         self._write_termination_message(report, progress.run, notified=False)
-        notifications = self._config.plan.run_request.spec.notifications
-        if report.notify_when and notifications:
-            if self._leaves_to_operator(report, progress.run):
-                log.info("the operator notifies chats and mail, together with other refreshes that fail for the same cause")
-                notifications = [each for each in notifications if not each.combines]
-                progress.left_to_operator()
-                self._write_termination_message(report, progress.run, notified=False)
+        if report.notify_when and self._config.plan.run_request.spec.notifications:
+            notifications = self._own_channels(report, progress)
             self._notify(notifications, self._notified_run(report, report.notify_when, progress.run), progress)
             self._write_termination_message(report, progress.run, notified=True)
         if self._config.status:
@@ -128,12 +125,29 @@ class RunReporter:
         self.finish(report, progress)
         return report
 
-    def _leaves_to_operator(self, report: Report, run: Run) -> bool:
-        """Return whether the operator notifies chats and mail: only if it is known to have seen this run, since it may be down."""
+    def _own_channels(self, report: Report, progress: RunProgress) -> list[Notification]:
+        """Return the channels that this run notifies itself.
+
+        A failure is left to the operator only if that is known to have seen this run, since it may be down.
+        """
+        spec, now = self._config.plan.run_request.spec, self._config.now()
+        every, loud = spec.notifications, [each for each in spec.notifications if not each.is_quiet(spec.time_zone, now)]
+        if not report.is_failed:
+            return loud
+        is_shared = report.reason in SHARED and any(each.combines for each in every)
+        if not (is_shared or len(loud) < len(every)) or not self._is_seen_by_operator(progress.run):
+            return every
+        if not is_shared:
+            log.info("the operator notifies channels that are quiet now when their quiet hours end")
+            return loud
+        log.info("the operator notifies chats and mail, together with other refreshes that fail for the same cause")
+        progress.left_to_operator()
+        self._write_termination_message(report, progress.run, notified=False)
+        return [each for each in every if not each.combines]
+
+    def _is_seen_by_operator(self, run: Run) -> bool:
         status = self._config.status
-        if not (self._config.combines and report.is_failed and report.reason in SHARED and status):
-            return False
-        return status.is_seen_by_operator(run.id, _STATUS_TIMEOUT)
+        return self._config.combines and status is not None and status.is_seen_by_operator(run.id, _STATUS_TIMEOUT)
 
     def _notify(self, notifications: Sequence[Notification], run: NotifiedRun, progress: RunProgress) -> list[NotificationStatus]:
         config = self._config
