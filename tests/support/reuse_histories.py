@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from refresh_runner.dbt.engine import Candidate, CandidateKind, Verdict
 from refresh_runner.postgres.catalog import Relation
+from refresh_runner.reuse.evidence import Evidence, Scope
 from refresh_runner.reuse.reuser import Reuser
 from support.postgres import Database
 
@@ -240,15 +241,9 @@ class _Run:
         self.staged: frozenset[str] = frozenset()
         nodes = [f"dwh.n{number}" for number in range(len(warehouse.nodes))]
         tables = [name for name, node in zip(nodes, warehouse.nodes, strict=True) if node.kind != "view"]
-        self.reuser = Reuser(
-            connect=lambda: warehouse.kept,
-            programs=("1",),
-            names=[*(f"src.{source}" for source in SOURCES), *nodes, "test"],
-            models=frozenset(_relation(name) for name in tables),
-            run_id=name,
-            limit=lambda: timedelta(seconds=30),
-            on_reused=lambda _candidate: None,
-        )
+        names = [*(f"src.{source}" for source in SOURCES), *nodes, "test"]
+        scope = Scope(programs=("1",), names=names, models=frozenset(_relation(name) for name in tables))
+        self.reuser = Reuser(Evidence(lambda: warehouse.kept, scope, lambda: timedelta(seconds=30)), name, lambda _candidate: None)
 
     def execute(self) -> None:
         ends = self.step.ends if self.step else "finished"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
+from support.plan_command import plan_of
 from support.runner_harness import Json, RunnerHarness, RunResult
 
 _PROJECT: Final = """
@@ -63,6 +65,26 @@ create table src.b as select n as id, n % 5 as w from generate_series(1, 40) n;
 create table src.c as select n as id, n % 3 as x from generate_series(1, 30) n;
 """
 _minutes: Final = itertools.count(29_500_000)
+
+
+@dataclass(frozen=True)
+class ReuseForecast:
+    """The lines of a plan about what would be reused."""
+
+    lines: list[str]
+
+    @property
+    def built(self) -> dict[str, str]:
+        """The nodes that would be built or tested in any case, with the line for each."""
+        return self._named(r"(?:building|testing) (\w+):")
+
+    @property
+    def open(self) -> dict[str, str]:
+        """The nodes about which only the run can decide."""
+        return self._named(r"(?:building|testing) (\w+) (?:if|unless) ")
+
+    def _named(self, pattern: str) -> dict[str, str]:
+        return {found[1]: line for line in self.lines if (found := re.match(pattern, line))}
 
 
 @dataclass
@@ -124,6 +146,13 @@ class ReuseProject:
         self.last = self.runner.run(self.spec(**changes), mode=mode, RUN_ID=f"reprise-{next(_minutes)}")
         assert self.last.code == 0, self.last.output
         return self.built()
+
+    def forecast(self, mode: str = "refresh", **changes: object) -> ReuseForecast:
+        """Return what `refresh-runner plan` says of this refresh."""
+        self.runner.database.settle()
+        code, said = plan_of(self.runner, self.spec(**changes), self.runner.project.parent, mode)
+        assert code == 0, said
+        return ReuseForecast([line[17:] for line in said.splitlines() if line.startswith("unchanged")])
 
     def built(self) -> set[str]:
         """Return what the last run built or tested."""

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import os
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import yaml
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.environment import Environment, RunOptions
-from refresh_runner.cli.plan import plan_command
-from refresh_runner.core.clock import Clock
-from refresh_runner.run.cancellation import CancellationScope
+from support.plan_command import plan_of
 from support.runner_harness import RunnerHarness, hold_advisory_lock
 
 
@@ -29,20 +21,7 @@ def planned(
     **changes: object,
 ) -> tuple[int, str]:
     """Return the exit code and the lines of a plan for a file."""
-    file = place / "petit.yaml"
-    body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
-    file.write_text(yaml.safe_dump({**body, "spec": runner.spec(**changes)}))
-    output = io.StringIO()
-    environment = Environment(
-        variables=runner.database.env if asked else {},
-        clock=Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep),
-        jitter=lambda: 0.1,
-        output=output,
-        cancellation=CancellationScope(),
-        termination_log=Path(os.devnull),
-    )
-    code = plan_command(RunOptions(file, runner.project, secrets, mode=mode, variables=variables), environment)
-    return code, output.getvalue()
+    return plan_of(runner, runner.spec(**changes), place, mode, asked=asked, variables=variables, secrets=secrets)
 
 
 def test_a_plan_says_what_each_step_would_do_and_touches_nothing(runner: RunnerHarness, tmp_path: Path) -> None:
@@ -122,10 +101,11 @@ def test_a_mode_that_cannot_be_is_refused(runner: RunnerHarness, tmp_path: Path,
 
 
 def test_without_a_warehouse_the_rest_is_said(runner: RunnerHarness, tmp_path: Path) -> None:
-    """The warehouse is not queried, and the plan says how to connect to it."""
-    code, said = planned(runner, tmp_path, asked=False)
+    """The warehouse is not queried, and the plan says how to connect to it, and that it cannot say what would be reused."""
+    code, said = planned(runner, tmp_path, asked=False, unchangedPolicy="Reuse")
     assert code is ExitCode.OK
     assert "not connected to the warehouse: set PGUSER" in said
+    assert "unchanged        which ones is unknown: not connected to the warehouse, which has the earlier results" in said
 
 
 def test_secrets_that_are_given_must_be_there(runner: RunnerHarness, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import psycopg
 
+from refresh_api.plain import pluralize
 from refresh_api.run_request import ExitCode
 from refresh_api.spec import LockPolicy
 from refresh_api.steps import FailurePolicy, StalePolicy
@@ -20,6 +21,7 @@ from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder, SecretMissingError
 from refresh_runner.dbt import spelling
 from refresh_runner.dbt.open_project import open_project
+from refresh_runner.dbt.patches.registry import asks_about_nodes
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
@@ -30,12 +32,24 @@ from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import PLACEHOLDER, ConnectionInfo
 from refresh_runner.postgres.standbys import attached_standbys, deferring_standbys, standby_names
+from refresh_runner.postgres.yielding import yielding
 from refresh_runner.publish import versions
 from refresh_runner.publish.staged_tables import staged_tables
+from refresh_runner.reuse.forecast import Outlook
 from refresh_runner.run.model_selection import model_selection
 from refresh_runner.run.preflight import missing_relations
+from refresh_runner.run.reuse import forecast
+from refresh_runner.runlog.resume import programs
 
-_REUSE: Final = "each model, seed and data test is reused if its result provably would be the same; the log of the run says which, and why"
+_REUSE: Final = "each model, seed and data test is reused if its result provably would be the same"
+_RESULTS_UNKNOWN: Final = "which ones is unknown: not connected to the warehouse, which has the earlier results"
+_NEVER_ASKED: Final = "builds everything: the patch node_reuse of dbt is off"
+_OUTLOOKS: Final = {
+    Outlook.REUSED: "would be reused",
+    Outlook.BUILT: "would be built or run",
+    Outlook.OPEN: "would be built or run only if the run changes what they read, which it decides while it runs",
+    Outlook.UNKNOWN: "cannot be judged now",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,7 @@ def _lines(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Cloc
     if plan.run_request.vars:
         yield PlanLine("variables", f"for this run only: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}")
     if plan.policy.reuses_nodes:
-        yield PlanLine("unchanged", "builds everything" if plan.policy.builds_all else _REUSE)
+        yield PlanLine("unchanged", _REUSE)
     elif plan.policy.records_inputs:
         yield PlanLine(
             "unchanged", "a scheduled run builds nothing if nothing has changed since the previous run; a requested run always builds"
@@ -105,7 +119,10 @@ def _lines(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Cloc
     try:
         yield PlanLine("lock", f"if another run holds the warehouse: {held[plan.lock.policy]}{_holder(warehouse)}")
         with open_project(project, plan.dbt, "refresh-plan", access or PLACEHOLDER) as dbt:
-            yield from _steps(spelling.by_project(plan, dbt), dbt, warehouse)
+            plan = spelling.by_project(plan, dbt)
+            yield from _steps(plan, dbt, warehouse)
+            if plan.policy.reuses_nodes:
+                yield from (PlanLine("unchanged", text) for text in _reuse(plan, dbt, warehouse))
         if warehouse:
             yield from _standbys(plan, warehouse)
         yield _live_version(plan, warehouse)
@@ -177,6 +194,32 @@ def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Se
             count = len({*step.endpoints, *(each for endpoints in exposed.values() for each in endpoints)})
             waits = f"; first waits up to {duration_text(step.wait_for_replicas)} for standbys" if step.wait_for_replicas else ""
             yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each{waits}"
+
+
+def _reuse(plan: Plan, dbt: Dbt, warehouse: WarehouseConnection | None) -> Iterator[str]:
+    """Yield how much a run would reuse, and a line for each node that it would build or test, or about which only the run can decide."""
+    if plan.policy.builds_all:
+        yield f"builds everything: the run's mode is {plan.mode}"
+        return
+    if warehouse is None or not asks_about_nodes():
+        yield _RESULTS_UNKNOWN if warehouse is None else _NEVER_ASKED
+        return
+    steps = [step for step in plan.steps if step.name not in plan.policy.skipped_steps]
+    chosen = model_selection(plan, dbt)
+    built = [node for step in steps if isinstance(step, LayerStep) for node in chosen.of(dbt.graph.buildable(step.selection))]
+    places = dbt.graph.relations(built) | dbt.graph.function_relations(built)
+    models = list(dict.fromkeys(node for node in built if node.id in places))
+    tests = [node for step in steps if isinstance(step, TestsStep) for node in dbt.graph.tests(step.selection)]
+    with yielding(warehouse):
+        prospects = forecast(plan, dbt, warehouse, programs(), models, tests)
+    for outlook, what in _OUTLOOKS.items():
+        found = {prospect.node for prospect in prospects if prospect.outlook is outlook}
+        if found or outlook is Outlook.REUSED:
+            of_models, of_tests = (
+                f"{len(found.intersection(nodes))} of {pluralize(len(nodes), kind)}" for nodes, kind in ((models, "model"), (tests, "test"))
+            )
+            yield f"{of_models} and {of_tests} {what}"
+    yield from (prospect.text for prospect in prospects if prospect.outlook is not Outlook.REUSED)
 
 
 def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: WarehouseConnection | None) -> Iterator[str]:

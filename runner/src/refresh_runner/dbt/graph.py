@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from refresh_runner.dbt.engine import HookKind
 from refresh_runner.dbt.errors import error_text, invalid_project
 from refresh_runner.dbt.live_references import live_references
 from refresh_runner.dbt.names import Names
-from refresh_runner.dbt.nodes import functions_of, node_of, parents
+from refresh_runner.dbt.nodes import functions_of, is_ephemeral, node_of, parents
 from refresh_runner.dbt.selectors import selected
 from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import Selection
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import GenericTestNode, ManifestNode, SingularTestNode, SourceDefinition
     from dbt.contracts.state import PreviousState
+    from refresh_runner.dbt.nodes import AnyNode
 
 _NO_MATCH: Final = "does not match any"
 _MODEL_KINDS: Final = ("model", "seed", "snapshot", "function")
 _TABLE_KINDS: Final = frozenset({"model", "seed", "snapshot"})
+_QUERY: Final = re.compile(r"\b(run_query|statement|load_result|adapter\s*\.\s*(?!quote\b|dispatch\b|type\b))")
+"""By which a template gets something from the warehouse."""
+_LOOKS_AT_ITSELF: Final = "macro.dbt.load_relation"
+"""By which `is_incremental` finds the node's own table."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,10 @@ class ProjectGraph:
         """Return the IDs of what each model reads or calls, by its own ID."""
         return {model.id: tuple(sorted(self._parents([model]))) for model in models}
 
+    def querying(self, nodes: Sequence[Node]) -> frozenset[str]:
+        """Return the IDs of the nodes whose SQL may depend on what the warehouse contains while dbt compiles them."""
+        return frozenset(node.id for node in nodes if _queries(self.manifest, node_of(self.manifest, node.id)))
+
     def reads(self, nodes: Sequence[Node]) -> set[Relation]:
         """Return every source and model that the nodes read."""
         return {self._names.relation(found) for id_ in self._parents(nodes) if (found := self._readable(id_))}
@@ -283,3 +293,15 @@ class ProjectGraph:
     def _tables_and_sources(self) -> Iterator[ManifestNode | SourceDefinition]:
         yield from (node for node in self.manifest.nodes.values() if str(node.resource_type) in _TABLE_KINDS)
         yield from self.manifest.sources.values()
+
+
+def _queries(manifest: Manifest, node: AnyNode) -> bool:
+    pending, seen = set(node.depends_on.macros), {_LOOKS_AT_ITSELF}
+    texts = [str(getattr(node, "raw_code", ""))]
+    while pending := pending - seen:
+        seen |= pending
+        macros = [macro for id_ in pending if (macro := manifest.macros.get(id_))]
+        texts += [macro.macro_sql for macro in macros]
+        pending = {called for macro in macros for called in macro.depends_on.macros}
+    read = (manifest.nodes.get(id_) for id_ in node.depends_on_nodes)
+    return any(_QUERY.search(text) for text in texts) or any(_queries(manifest, each) for each in read if each and is_ephemeral(each))

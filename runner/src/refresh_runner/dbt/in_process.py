@@ -32,7 +32,7 @@ from refresh_runner.dbt.patches.garbage_collection import no_collections
 from refresh_runner.dbt.patches.hooks import only_hooks, results_for_hooks, without_hooks
 from refresh_runner.dbt.patches.invocation import Invocation
 from refresh_runner.dbt.patches.json_schemas import cache_json_schemas
-from refresh_runner.dbt.patches.node_reuse import asking
+from refresh_runner.dbt.patches.node_reuse import asking, without_schemas
 from refresh_runner.dbt.patches.plugin_search import cache_plugin_search
 from refresh_runner.dbt.patches.registry import require_patches
 from refresh_runner.dbt.patches.select_only import select_only
@@ -122,6 +122,24 @@ class InProcessEngine:
     def unstage(self, node_id: str) -> None:
         """Point a staged model to its live relation: it is reused."""
         self._staging.take_back(node_id)
+
+    def always_built(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return those of these models and tests whose results are never reused, each with the reason."""
+        nodes = self.manifest.nodes
+        others = {"function": "functions are always built", "unit_test": "unit tests always run"}
+        found = {id_: self._candidate(nodes[id_]).unfit if id_ in nodes else others[id_.partition(".")[0]] for id_ in ids}
+        return {id_: why for id_, why in found.items() if why}
+
+    @contextmanager
+    def only_asking(self) -> Iterator[None]:
+        """Have commands inside the block only ask about nodes, which must all be reused. PostgreSQL refuses to change anything for them."""
+        before = self.session_settings
+        self.session_settings = {**before, "default_transaction_read_only": "on"}
+        try:
+            with without_schemas():
+                yield
+        finally:
+            self.session_settings = before
 
     def execute(self, command: Command) -> Outcome:
         """Execute a command. Raise KeyboardInterrupt if it is stopped."""

@@ -136,6 +136,25 @@ class Dbt:
         """Have this decide for each node whether it is reused. Call it after `parse`, before a model is staged."""
         self._engine.reuse_nodes(reuse)
 
+    def ask(self, models: Sequence[Node], tests: Sequence[Node], limit: timedelta) -> dict[str, str]:
+        """Have dbt compile these nodes and ask about each whether it is reused. Nothing is built: the answer must always be yes.
+
+        Call it after `reuse_nodes`, if `asks_about_nodes`, without nodes that are `always_built`. Return the errors of nodes about which
+        dbt could not ask, by ID.
+        """
+        with self._engine.only_asking():
+            results = [self.run(models, limit)] if models else []
+            results += [self.test(tests, limit)] if tests else []
+        errors = {node.node.id: node.message for result in results for node in result.nodes if node.state is not NodeState.OK}
+        for nodes, result in zip(filter(None, (models, tests)), results, strict=True):
+            if result.error:
+                errors |= {node.id: result.error.message for node in nodes if node.id not in errors}
+        return errors
+
+    def always_built(self, nodes: Sequence[Node]) -> dict[str, str]:
+        """Return those of these nodes whose results are never reused, each with the reason. Call it after `reuse_nodes`."""
+        return self._engine.always_built([node.id for node in nodes])
+
     def unstage(self, node_id: str) -> None:
         """Point a staged model to its live relation: it is reused."""
         self._engine.unstage(node_id)

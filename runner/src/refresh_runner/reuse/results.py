@@ -68,10 +68,13 @@ class Result(BaseModel):
     verdict: TestVerdict | None = None
 
 
-def load(connection: psycopg.Connection, names: Collection[str]) -> dict[str, Result]:
-    """Return the results of relations, by schema.name, and of tests, by ID. Create the table if it does not exist."""
+def load(connection: psycopg.Connection, names: Collection[str], *, may_create: bool = True) -> dict[str, Result]:
+    """Return the results of relations, by schema.name, and of tests, by ID. Create the table if it does not exist and `may_create`."""
     with short_transaction(connection):
-        ensure_tables(connection, [TABLE])
+        if may_create:
+            ensure_tables(connection, [TABLE])
+        elif connection.execute("select to_regclass(%s)", [TABLE.name]).fetchone() == (None,):
+            return {}
         rows = connection.execute("select name, result from dbt_refresh_result where name = any(%s)", [list(names)]).fetchall()
     found = {}
     for name, content in rows:

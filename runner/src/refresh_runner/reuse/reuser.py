@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from typing import Final
 
 import psycopg
@@ -19,10 +16,10 @@ from refresh_runner.postgres.data_version import Snapshot
 from refresh_runner.postgres.digests import digest
 from refresh_runner.postgres.table_state import UnknownError, identify, snapshot
 from refresh_runner.reuse import results
-from refresh_runner.reuse.constraints import enforced_by
-from refresh_runner.reuse.contents import Connections, Contents, attributes
-from refresh_runner.reuse.decision import Decision, decide
+from refresh_runner.reuse.contents import Contents, attributes
+from refresh_runner.reuse.decision import Decision
 from refresh_runner.reuse.environment import NotReusableError, environment_digest
+from refresh_runner.reuse.evidence import Evidence, name_of, unknown, verb
 from refresh_runner.reuse.results import Result, TestVerdict
 from refresh_runner.reuse.statements import examine
 
@@ -35,43 +32,14 @@ OnReused = Callable[[Candidate], None]
 """Called with a model that is reused, on a thread of dbt, before anything refers to it."""
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    stored: Mapping[str, Result]
-    environment: str
-    contents: Contents
-
-
 class Reuser:
     """The decisions and results of one run. dbt's threads call it."""
 
-    def __init__(
-        self,
-        connect: Callable[[], psycopg.Connection],
-        programs: Sequence[str],
-        names: Sequence[str],
-        models: frozenset[Relation],
-        run_id: str,
-        limit: Callable[[], timedelta],
-        on_reused: OnReused,
-        reuses_verdicts: bool = True,
-        forced: str = "",
-    ) -> None:
-        """`names` are those of all relations and tests of the project, `models` the tables that it builds.
-
-        `forced` says why the run builds everything; empty if it does not.
-        """
-        self._connections = Connections(connect)
-        self._programs = programs
-        self._names = names
-        self._models = models
+    def __init__(self, evidence: Evidence, run_id: str, on_reused: OnReused) -> None:
+        self._evidence = evidence
+        self._connections = evidence.connections
         self._run_id = run_id
-        self._limit = limit
         self._on_reused = on_reused
-        self._reuses_verdicts = reuses_verdicts
-        self._forced = forced
-        self._preparing = threading.Lock()
-        self._known: _Prepared | None = None
         self._drafts: dict[str, Result] = {}
         self._before: dict[str, Result | None] = {}
         """What the tables that dbt changes in part contained before, by the ID of the model."""
@@ -84,23 +52,13 @@ class Reuser:
         self.reused: dict[str, str] = {}
         """Why nodes are reused, by ID."""
 
-    def _prepared(self) -> _Prepared:
-        """Return what later decisions need, read before the first: after on-run-start, which may add functions or tables."""
-        with self._preparing:
-            if self._known is None:
-                with self._connections.one() as connection:
-                    stored = results.load(connection, self._names)
-                    environment = environment_digest(connection, self._programs)
-                self._known = _Prepared(stored, environment, Contents(self._connections, stored, self._models, self._limit))
-            return self._known
-
     @property
     def _stored(self) -> Mapping[str, Result]:
-        return self._prepared().stored
+        return self._evidence.stored
 
     @property
     def _contents(self) -> Contents:
-        return self._prepared().contents
+        return self._evidence.contents
 
     def is_reused(self, candidate: Candidate) -> bool:
         """Return whether a model need not be built."""
@@ -113,14 +71,14 @@ class Reuser:
 
     def verdict(self, candidate: Candidate) -> Verdict | None:
         """Return the earlier verdict of a test; None if it must run."""
-        if not self._reuses_verdicts:
+        if not self._evidence.scope.reuses_verdicts:
             return None
-        if by := self._enforced_by(candidate):
+        if by := self._evidence.enforced_by(candidate):
             self.reused[candidate.id] = f"PostgreSQL enforces it: {by}"
             self._proven.add(candidate.id)
             log.info("not running %s: %s", candidate.name, self.reused[candidate.id])
             return Verdict(0, should_warn=False, should_error=False)
-        if not self._decide(candidate, is_known_to_fail=self._has_failed(candidate)).is_reused:
+        if not self._decide(candidate).is_reused:
             return None
         self._proven.add(candidate.id)
         known = self._stored[candidate.id].verdict
@@ -164,7 +122,7 @@ class Reuser:
     def observed(self, relations: Collection[Relation]) -> Snapshot:
         """Return what relations contained when the run built, reused or read them. What others have changed since differs from it."""
         names = {str(relation) for relation in relations}
-        known = {name: result for name, result in self._contents.now.items() if name in names} if self._known else {}
+        known = {name: result for name, result in self._contents.now.items() if name in names} if self._evidence.is_prepared else {}
         return Snapshot(
             tables={name: result.state for name, result in known.items() if result.state},
             digests={name: result.content for name, result in known.items() if not result.state},
@@ -175,15 +133,15 @@ class Reuser:
 
         Raise NotReusableError, UnknownError or psycopg.Error if they are unknown.
         """
-        environment = environment_digest(connection, self._programs)
-        with snapshot(connection, self._limit()):
+        environment = environment_digest(connection, self._evidence.scope.programs)
+        with snapshot(connection, self._evidence.limit()):
             own = [(str(relation), attributes(connection, identify(connection, relation))) for relation in sorted(outputs)]
         return digest(repr((environment, own)))
 
     def finish(self) -> None:
         """Store the results for later runs, as far as they are certain now that nothing more is built or published."""
         try:
-            if self._known:
+            if self._evidence.is_prepared:
                 self._settle_marts()
                 self._drop_uncertain()
                 changed = {name: result for name, result in self._contents.now.items() if result != self._stored.get(name)} | self._tested
@@ -196,59 +154,26 @@ class Reuser:
         finally:
             self._connections.close()
 
-    def _enforced_by(self, candidate: Candidate) -> str:
-        """Return the constraint that enforces what a test checks; empty if there is none."""
-        if candidate.rule is None or candidate.unfit or self._forced:
-            return ""
+    def _decide(self, candidate: Candidate) -> Decision:
         try:
-            with self._connections.one() as connection:
-                return enforced_by(connection, candidate.rule)
-        except psycopg.Error:
-            return ""
-
-    def _has_failed(self, candidate: Candidate) -> bool:
-        """Return whether a test has failed, so that it is run again: somebody may want to see that it still does."""
-        with suppress(NotReusableError, psycopg.Error):
-            stored = self._stored.get(candidate.id)
-            return bool(candidate.is_strict and stored and stored.verdict and stored.verdict.should_error)
-        return False
-
-    def _decide(self, candidate: Candidate, *, is_known_to_fail: bool = False) -> Decision:
-        forced = self._forced or ("it has failed" if is_known_to_fail else "")
-        try:
-            decision = Decision(False, forced) if forced else self._decision(candidate)
+            decision = self._evidence.decide(candidate, self._unpublished)
             if not decision.is_reused and not candidate.unfit:
                 self._drafts[candidate.id] = self._draft(candidate)
         except (UnknownError, NotReusableError, psycopg.Error) as error:
-            decision = Decision(False, f"cannot tell whether it would change: {error}")
+            decision = unknown(error)
         if decision.is_reused:
             self.reused[candidate.id] = decision.reason
-        verb = "reusing" if decision.is_reused else "testing" if candidate.kind is CandidateKind.TEST else "building"
-        log.info("%s %s: %s", verb, candidate.name, decision.reason)
+        log.info("%s %s: %s", verb(candidate, is_reused=decision.is_reused), candidate.name, decision.reason)
         return decision
-
-    def _decision(self, candidate: Candidate) -> Decision:
-        name = _name(candidate)
-        stored = self._stored.get(name)
-        return decide(
-            self._recipe(candidate),
-            candidate.unfit or (self._unpublished(stored.through_views) if stored else ""),
-            stored,
-            self._contents.columns_of if candidate.kind is CandidateKind.VIEW else self._contents.of,
-            lambda stored: "" if candidate.kind is CandidateKind.TEST else self._contents.change_since(stored, name),
-        )
-
-    def _recipe(self, candidate: Candidate) -> str:
-        return sha256(f"{self._prepared().environment}\0{candidate.recipe}".encode()).hexdigest()
 
     def _draft(self, candidate: Candidate) -> Result:
         """Return the result of a node that is about to be built, without its rows. What it reads is observed before it is read."""
-        recipe = self._recipe(candidate)
+        recipe = self._evidence.recipe(candidate)
         if candidate.kind is CandidateKind.SEED:
             return Result(recipe=recipe)
         if candidate.kind is CandidateKind.OTHER and candidate.built_as:
             self._before[candidate.id] = self._contents.before_update(candidate.built_as, str(candidate.relation))
-        known = self._stored.get(_name(candidate))
+        known = self._stored.get(name_of(candidate))
         inputs, shape = self._observed_inputs(candidate, known.inputs) if known and known.recipe == recipe else ({}, "")
         if known is None or not shape or shape != known.shape:
             known = self._examined(candidate)
@@ -271,7 +196,7 @@ class Reuser:
     def _examined(self, candidate: Candidate) -> Result:
         """Return what a statement reads, as inputs without contents, and what makes it unsafe."""
         with self._connections.one() as connection:
-            found = examine(connection, candidate.statement, min(_EXAMINE_LIMIT, self._limit()))
+            found = examine(connection, candidate.statement, min(_EXAMINE_LIMIT, self._evidence.limit()))
         own = {place for place in (candidate.relation, candidate.built_as) if place and candidate.kind is CandidateKind.OTHER}
         live = {place: str(relation) for place, relation in candidate.places.items()}
         if others := sorted(str(each) for each in found.direct - own if each not in candidate.reads and each not in live):
@@ -330,8 +255,3 @@ class Reuser:
 
     def _result_of(self, name: str) -> Result:
         return self._tested.get(name) or self._contents.now.get(name) or Result()
-
-
-def _name(candidate: Candidate) -> str:
-    """Return the name of a node's result."""
-    return candidate.id if candidate.kind is CandidateKind.TEST else str(candidate.relation)

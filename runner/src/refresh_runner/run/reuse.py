@@ -1,14 +1,23 @@
-"""Connects the decisions about nodes (refresh_runner.reuse) to one attempt: its project, its warehouse and its marts."""
+"""Connects the decisions about nodes (refresh_runner.reuse) to one attempt, or to a forecast: the project, the warehouse and the marts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+import psycopg
+
 from refresh_runner.dbt.engine import Candidate
+from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
+from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import TestsStep
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.sessions import set_config
 from refresh_runner.publish.publisher import MartPublisher
+from refresh_runner.reuse.evidence import Evidence, Scope
+from refresh_runner.reuse.forecast import Forecast, Prospect
 from refresh_runner.reuse.reuser import Reuser
 from refresh_runner.run.services import Services
 
@@ -29,16 +38,44 @@ def reuser_of(plan: Plan, services: Services, marts: MartPublisher) -> Reuser | 
             dbt.unstage(candidate.id)
         marts.keep_live(candidate.relation)
 
-    reuser = Reuser(
-        connect=lambda: services.warehouse.new_connection("reuse"),
-        programs=services.programs,
+    scope = _scope(plan, dbt, services.programs)
+    evidence = Evidence(lambda: services.warehouse.new_connection("reuse"), scope, lambda: min(_LONGEST, services.time_left(plan)))
+    reuser = Reuser(evidence, plan.attempt.run_id, keep_live)
+    dbt.reuse_nodes(reuser)
+    return reuser
+
+
+def forecast(
+    plan: Plan, dbt: Dbt, warehouse: WarehouseConnection, programs: Sequence[str], models: Sequence[Node], tests: Sequence[Node]
+) -> list[Prospect]:
+    """Return for each of a run's models and tests whether the run would reuse its earlier result. Change nothing in the warehouse."""
+
+    def connect() -> psycopg.Connection:
+        connection = warehouse.new_connection("reuse")
+        set_config(connection, {"default_transaction_read_only": "on"})
+        return connection
+
+    evidence = Evidence(connect, _scope(plan, dbt, programs), lambda: _LONGEST, is_read_only=True)
+    nodes = [*models, *tests]
+    decider = Forecast(evidence, dbt.graph.parents(nodes), dbt.graph.querying(nodes))
+    dbt.reuse_nodes(decider)
+    always, relations = dbt.always_built(nodes), dbt.graph.relations(models)
+    for node in nodes:
+        if why := always.get(node.id):
+            decider.always(node, relations.get(node.id), why)
+    asked = [[node for node in group if node.id not in always] for group in (models, tests)]
+    try:
+        errors = dbt.ask(*asked, _LONGEST)
+    finally:
+        evidence.connections.close()
+    return [decider.prospect(node, errors.get(node.id, "dbt did not compile it")) for node in nodes]
+
+
+def _scope(plan: Plan, dbt: Dbt, programs: Sequence[str]) -> Scope:
+    return Scope(
+        programs=programs,
         names=[*dbt.graph.known(), *dbt.graph.data_test_ids()],
         models=dbt.graph.built_tables(),
-        run_id=plan.attempt.run_id,
-        limit=lambda: min(_LONGEST, services.time_left(plan)),
-        on_reused=keep_live,
         reuses_verdicts=all(step.reuses_verdicts for step in plan.steps if isinstance(step, TestsStep)),
         forced=f"the run's mode is {plan.mode}" if plan.policy.builds_all else "",
     )
-    dbt.reuse_nodes(reuser)
-    return reuser

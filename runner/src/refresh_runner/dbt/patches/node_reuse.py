@@ -26,6 +26,7 @@ PATCH: Final = Patch(
         Symbol("dbt.task.run", "ModelRunner.execute", "self, model, manifest"),
         Symbol("dbt.task.test", "TestRunner.execute_data_test", "self, data_test, manifest"),
         Symbol("dbt.task.test", "TestResultData", "failures, should_warn, should_error, adapter_response"),
+        Symbol("dbt.task.run", "RunTask.create_schemas", "self, adapter, required_schemas"),
     ),
 )
 REUSED: Final = "REUSED"
@@ -65,4 +66,13 @@ def asking(reuse: NodeReuse | None, describe: Callable[[ManifestNode], Candidate
         return result
 
     with patched(ModelRunner, execute=execute_unless_reused), patched(TestRunner, execute_data_test=test_unless_reused):
+        yield
+
+
+@contextmanager
+def without_schemas() -> Iterator[None]:
+    """Make commands inside the block create no schemas: they only ask about nodes."""
+    from dbt.task.run import RunTask
+
+    with patched(RunTask, create_schemas=lambda _task, _adapter, _schemas: None):
         yield

@@ -54,6 +54,11 @@ def can_read_tests_ahead() -> bool:
     return dry_run.PATCH.is_on and data_tests.PATCH.is_on and REQUIRED_TO_SWAP.fits
 
 
+def asks_about_nodes() -> bool:
+    """Return whether dbt asks about each node whether it is reused. Otherwise it builds them all."""
+    return node_reuse.PATCH.is_on
+
+
 def require_patches() -> None:
     """Raise RunFailedError if a patch that every run needs does not fit this version of dbt."""
     for patch in REQUIRED:
