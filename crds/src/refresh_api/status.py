@@ -178,6 +178,16 @@ class MissedReason(StrEnum):
     """Clocks went forward over this time."""
 
 
+class NodeCounts(Model):
+    """The models, or the tests, of a step, counted."""
+
+    built: int = Field(default=0, ge=0, description="Models that were built, or tests that were run.")
+    unchanged: int = Field(
+        default=0, ge=0, description="Those of them that were built with the same rows as before, by unchangedPolicy: Reuse."
+    )
+    reused: int = Field(default=0, ge=0, description="Those whose earlier results were reused.")
+
+
 class StepStatus(Model):
     """One step of a run."""
 
@@ -187,6 +197,7 @@ class StepStatus(Model):
     start_time: Time | None = Field(default=None, description="When the first try started.")
     duration: str | None = Field(default=None, description="Duration of all tries together.")
     message: Message | None = Field(default=None, description="What happened, which session it waits for, or why it was skipped.")
+    nodes: NodeCounts | None = Field(default=None, description="Numbers of models or tests; unset in other steps, and until the step ends.")
 
 
 class NullShare(Model):

@@ -49,7 +49,7 @@ def test_what_has_not_changed_is_left_as_it_is(stands: ReuseProject) -> None:
     assert stands.wrong() == {}
     assert files(stands) == before
     messages = {str(row[0]): row[1] for row in stands.runner.database.rows("select step, message from dbt_refresh_step order by run_id")}
-    assert messages["models"] == "3 models built, 7 reused"
+    assert messages["models"] == "3 models built, 2 of them unchanged, 7 reused"
     assert messages["tests"] == "3 tests passed, 3 of them reused"
     assert f"reusing m_a: nothing that it depends on has changed since {first}" in stands.log
     assert "building f_now: it calls now(), whose result may be another one each time" in stands.log

@@ -1,5 +1,7 @@
 """The metrics for Prometheus."""
 
+import re
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from refresh_api.status import OperatorStatus
@@ -31,6 +33,15 @@ def test_metrics_are_computed_from_the_status():
     assert found["staleness_seconds", ""] == 300
     assert found["max_staleness_seconds", ""] == 4 * 3600
     assert (found["step_duration_seconds", "marts"], found["step_duration_seconds", "cache"]) == (65, 0)
+
+
+def test_models_and_tests_are_counted_by_result():
+    """Each node counts once. A step without nodes has no numbers, nor has a run of an earlier version of the runner."""
+    nodes = {"built": 3, "unchanged": 1, "reused": 7}
+    text = render([build_refresh(run=build_run_status("r1", steps=[{"name": "marts", "nodes": nodes}, {"name": "cache"}]))], NOW)
+    figures = dict(re.findall(r'dashboardrefresh_nodes{.*result="(\w+)",step="marts"} (\S+)', text))
+    assert figures == {"built": "2.0", "unchanged": "1.0", "reused": "7.0"}
+    assert 'step="cache"' not in text
 
 
 def test_a_value_that_does_not_exist_has_no_metric():

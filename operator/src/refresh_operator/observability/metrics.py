@@ -125,6 +125,7 @@ class RefreshCollector(Collector):
             missed.add_metric(_labels(refresh), refresh.status.missed_runs)
         yield missed
         yield self._steps()
+        yield self._nodes()
         yield self._projects()
 
     def _gauge(self, name: str, description: str, value: Value) -> GaugeMetricFamily:
@@ -147,6 +148,21 @@ class RefreshCollector(Collector):
                 seconds = _step_seconds(step)
                 if seconds is not None:
                     family.add_metric([*_labels(refresh), step.name], seconds)
+        return family
+
+    def _nodes(self) -> GaugeMetricFamily:
+        description = "Models and tests of the current or last run, by result: built, unchanged (built with the same rows) or reused."
+        family = GaugeMetricFamily("dashboardrefresh_nodes", description, labels=[*_LABELS, "step", "result"])
+        for refresh in self._refreshes:
+            for step in refresh.run.steps if refresh.run else ():
+                if step.nodes:
+                    counts = {
+                        "built": step.nodes.built - step.nodes.unchanged,
+                        "unchanged": step.nodes.unchanged,
+                        "reused": step.nodes.reused,
+                    }
+                    for result, number in counts.items():
+                        family.add_metric([*_labels(refresh), step.name, result], number)
         return family
 
     def _projects(self) -> GaugeMetricFamily:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final, Self
 
 from refresh_api.plain import pluralize
-from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict
+from refresh_api.status import EndpointStatus, MartStatus, NodeCounts, Reason, StepState, TestCounts, Verdict
 from refresh_api.steps import FailurePolicy, StalePolicy
 from refresh_runner.core.errors import TRANSIENT_HINT, Failure, is_retryable
 from refresh_runner.model.steps import SourcesStep, TestsStep, ValidationStep
@@ -54,6 +54,8 @@ class NodeResult:
     """Whether an earlier attempt of the run built it."""
     rows: int | None = None
     """Number of rows written; None if dbt does not know it, as for a view."""
+    unchanged: bool = False
+    """Whether it is known to have been built with the rows that it had before."""
 
     @property
     def retryable(self) -> bool:
@@ -86,10 +88,8 @@ class StepResult:
     state: StepState
     message: str = ""
     failure: Failure | None = None
-    built: int = 0
-    """Number of models built."""
-    reused: int = 0
-    """Number of models whose earlier results were reused."""
+    nodes: NodeCounts | None = None
+    """Numbers of models or tests."""
     validation: tuple[MartStatus, ...] = ()
     version: str | None = None
     """The data version that this step published."""
@@ -99,6 +99,11 @@ class StepResult:
     tests_with_rows: tuple[Node, ...] = ()
     """Tests that returned failing rows, failed tests first, up to the maximum number that is listed."""
     endpoints: tuple[EndpointStatus, ...] = ()
+
+    @property
+    def models(self) -> NodeCounts:
+        """Numbers of models; zero for steps that build none."""
+        return self.nodes if self.nodes and not self.tests else NodeCounts()
 
     @classmethod
     def failed(cls, failure: Failure) -> Self:
@@ -133,15 +138,14 @@ def conclude_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude a layer from its models' results."""
     broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
     done = [result for result in results if result.state in {NodeState.OK, NodeState.WARNED, NodeState.REUSED}]
-    reused = sum(result.state is NodeState.REUSED for result in done)
-    built = len(done) - reused
+    nodes = _counts(done)
     if not broken:
-        return StepResult(StepState.SUCCEEDED, _built(done), built=built, reused=reused)
+        return StepResult(StepState.SUCCEEDED, _built(done), nodes=nodes)
     message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_MAX_LISTED])
     retryable = all(result.retryable for result in broken)
     hint = TRANSIENT_HINT if retryable else f"correct {broken[0].node.name} in the dbt project"
     failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", retryable, hint)
-    return StepResult(StepState.FAILED, message, failure, built=built, reused=reused)
+    return StepResult(StepState.FAILED, message, failure, nodes=nodes)
 
 
 def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
@@ -173,22 +177,22 @@ def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -
     )
     details = "; ".join(f"{result.node.name}: {result.message}" for result in [*failed, *warned][:_MAX_LISTED])
     found = tuple(each.node for each in [*failed, *warned] if each.state in {NodeState.FAILED, NodeState.WARNED})[:_MAX_LISTED]
+    nodes = _counts(results)
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
-        reused = sum(result.state is NodeState.REUSED for result in results)
-        passed = f"{pluralize(counts.passed, 'test')} passed{f', {reused} of them reused' if reused else ''}"
-        return StepResult(state, details or passed, tests=counts, tests_with_rows=found)
+        passed = f"{pluralize(counts.passed, 'test')} passed{f', {nodes.reused} of them reused' if nodes.reused else ''}"
+        return StepResult(state, details or passed, tests=counts, tests_with_rows=found, nodes=nodes)
     why = " (failurePolicy: Warn)" if step.failure_policy is FailurePolicy.WARN else ""
     message = f"{len(failed)} of {pluralize(len(results), 'test')} failed{why}: {details}"
     if step.failure_policy is FailurePolicy.WARN:
-        return StepResult(StepState.WARNED, message, tests=counts, tests_with_rows=found)
+        return StepResult(StepState.WARNED, message, tests=counts, tests_with_rows=found, nodes=nodes)
     failure = Failure(
         Reason.TESTS_FAILED,
         f"{label}: {message}",
         retryable=all(result.retryable for result in failed),
         hint="check the rows that the test returns: they break a rule that the dashboards rely on",
     )
-    return StepResult(StepState.FAILED, message, failure, tests=counts, tests_with_rows=found)
+    return StepResult(StepState.FAILED, message, failure, tests=counts, tests_with_rows=found, nodes=nodes)
 
 
 def conclude_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
@@ -220,6 +224,14 @@ def conclude_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepRe
     return StepResult(StepState.SUCCEEDED, f"{pluralize(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
 
 
+def _counts(results: Sequence[NodeResult]) -> NodeCounts:
+    """Return the numbers of nodes: those that were neither reused nor skipped count as built."""
+    states = Counter(result.state for result in results)
+    reused = states[NodeState.REUSED]
+    unchanged = sum(result.unchanged for result in results)
+    return NodeCounts(built=len(results) - reused - states[NodeState.SKIPPED], unchanged=unchanged, reused=reused)
+
+
 def _built(done: Sequence[NodeResult]) -> str:
     """Return the numbers of models, seeds and so on that were built, kept and reused, in words."""
     reused = [result.node for result in done if result.state is NodeState.REUSED]
@@ -228,7 +240,9 @@ def _built(done: Sequence[NodeResult]) -> str:
     parts = [(new, "built"), (kept, "kept from an earlier attempt"), (reused, "reused")]
     counted = [(nodes, what) for nodes, what in parts if nodes] or [(new, "built")]
     first, *further = counted
-    return ", ".join([f"{count_by_kind(first[0])} {first[1]}", *(f"{len(nodes)} {what}" for nodes, what in further)])
+    unchanged = sum(result.unchanged for result in done)
+    same = [f"{unchanged} of them unchanged"] if unchanged else []
+    return ", ".join([f"{count_by_kind(first[0])} {first[1]}", *same, *(f"{len(nodes)} {what}" for nodes, what in further)])
 
 
 def count_by_kind(nodes: Sequence[Node]) -> str:

@@ -98,10 +98,10 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | N
         outcome, reason, message = Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, unchanged
     else:
         outcome, reason = Outcome.SUCCEEDED, Reason.ROLLED_BACK if plan.policy.is_rollback else Reason.SUCCEEDED
-        built = sum(result.built for result in results.values())
+        built = sum(result.models.built for result in results.values())
         done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
-        reused = sum(result.reused for result in results.values())
-        further = [result.message for result in done if result.message and not result.built and not result.reused]
+        reused = sum(result.models.reused for result in results.values())
+        further = [result.message for result in done if result.message and not result.models.built and not result.models.reused]
         models = [f"{built} models built"] if built else []
         models += [f"{reused} {'' if built else 'models '}reused"] if reused else []
         message = ", ".join([*models, *further])
@@ -132,7 +132,7 @@ def _report(
 
 
 def _log_entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> LogEntry:
-    built = sum(result.built for result in results.values())
+    built = sum(result.models.built for result in results.values())
     if unchanged:
         updated, notes = 0, unchanged
     elif plan.mart_count:

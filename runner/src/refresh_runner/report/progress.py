@@ -89,6 +89,7 @@ class RunProgress:
             "state": result.state,
             "duration": duration_text(took) if took else None,
             "message": self._redact.clipped(result.message) or None,
+            "nodes": result.nodes,
         }
         found = {
             "validation": [self._mart(mart) for mart in result.validation] or self.run.validation,

@@ -51,6 +51,8 @@ class Reuser:
         """IDs of the nodes whose results depend on nothing that is not compared."""
         self.reused: dict[str, str] = {}
         """Why nodes are reused, by ID."""
+        self.unchanged: set[str] = set()
+        """IDs of the models that were built with the same rows, or as the same view, as their earlier results."""
 
     @property
     def _stored(self) -> Mapping[str, Result]:
@@ -93,7 +95,9 @@ class Reuser:
             made = self._measured(candidate, rows) if draft else None
             if draft is None or made is None or candidate.relation is None:
                 self._forget(name)
+                self._note_unchanged(candidate, self._contents.now.get(name))
                 return
+            self._note_unchanged(candidate, made)
             result = made.model_copy(
                 update={"run_id": self._run_id, **draft.model_dump(include=_OF_DRAFT)},
             )
@@ -222,6 +226,11 @@ class Reuser:
         if candidate.kind is CandidateKind.OTHER:
             return self._contents.measure_updated(place, str(candidate.relation), self._before.pop(candidate.id, None), rows)
         return self._contents.measure(place, rows, is_staged=place != candidate.relation)
+
+    def _note_unchanged(self, candidate: Candidate, made: Result | None) -> None:
+        before = self._stored.get(str(candidate.relation))
+        if made and before and made.content and made.content == before.content:
+            self.unchanged.add(candidate.id)
 
     def _forget(self, name: str) -> None:
         """Record that a relation was built in a way that proves nothing, except that its rows may be the same as before."""

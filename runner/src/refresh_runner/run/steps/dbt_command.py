@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from refresh_api.values import duration_text
 from refresh_runner.core.backoff import STEP_RETRY
@@ -16,6 +17,8 @@ from refresh_runner.run.cancellation import CancelledError, Cause
 from refresh_runner.run.services import GRACE, AttemptContext
 
 log = logging.getLogger(__name__)
+
+_UNCHANGED: Final = "built with the same rows as before"
 
 
 Command = Callable[[Sequence[Node], timedelta], CommandResult]
@@ -64,16 +67,19 @@ def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, 
 
 
 def _with_reused(context: AttemptContext, result: CommandResult) -> CommandResult:
-    """Mark the nodes that were reused, which dbt reports as successful."""
-    reasons = context.reuser.reused if context.reuser else {}
-    nodes = (
-        replace(node, state=NodeState.REUSED, message=reasons[node.node.id]) if _is_reused(node, reasons) else node for node in result.nodes
-    )
-    return replace(result, nodes=tuple(nodes))
+    """Mark the nodes that were reused, or built with the same rows, which dbt reports as successful."""
+    if context.reuser is None:
+        return result
+    reasons, unchanged = context.reuser.reused, context.reuser.unchanged
+    return replace(result, nodes=tuple(_marked(node, reasons, unchanged) for node in result.nodes))
 
 
-def _is_reused(result: NodeResult, reasons: Mapping[str, str]) -> bool:
-    return result.state is NodeState.OK and result.node.id in reasons
+def _marked(result: NodeResult, reasons: Mapping[str, str], unchanged: Collection[str]) -> NodeResult:
+    if result.state is not NodeState.OK:
+        return result
+    if why := reasons.get(result.node.id):
+        return replace(result, state=NodeState.REUSED, message=why)
+    return replace(result, unchanged=True, message=_UNCHANGED) if result.node.id in unchanged else result
 
 
 def _timed_out(context: AttemptContext, node: Node, limit: timedelta) -> NodeResult:
