@@ -17,7 +17,7 @@ from refresh_runner.postgres.catalog import Relation
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
-    from dbt.contracts.graph.nodes import ManifestNode
+    from dbt.contracts.graph.nodes import ManifestNode, UnitTestNode
 
 _OWN: Final = frozenset({"dbt", "dbt_postgres"})
 """The packages that come with dbt."""
@@ -54,12 +54,14 @@ class Candidates:
             if any(getattr(node.config, name, None) for name in ("pre_hook", "post_hook"))
         }
 
-    def of(self, node: ManifestNode, staged: Mapping[str, str]) -> Candidate:
+    def of(self, node: ManifestNode | UnitTestNode, staged: Mapping[str, str]) -> Candidate:
         """Return a compiled node. `staged` are dbt's names of staging relations, by dbt's names of the live ones."""
-        materialized = "test" if str(node.resource_type) == "test" else str(node.config.materialized)
-        kind = _KINDS.get(materialized, CandidateKind.OTHER)
+        is_test, is_unit_test = (str(node.resource_type) == each for each in ("test", "unit_test"))
+        materialized = "test" if is_test else str(node.config.materialized)
+        kind = CandidateKind.TEST if is_unit_test else _KINDS.get(materialized, CandidateKind.OTHER)
         read = {id_: self._relation_of(id_) for id_ in parents(self._manifest, node)}
-        statement = str(getattr(node, "compiled_code", "") or "")
+        compiled = str(getattr(node, "compiled_code", "") or "")
+        statement = _with_expected(node, compiled) if is_unit_test else compiled
         return Candidate(
             id=node.unique_id,
             name=node.name,
@@ -73,7 +75,7 @@ class Candidates:
                 self._names.relation(self._manifest.nodes[id_]): live for id_, live in read.items() if live and id_ in self._manifest.nodes
             },
             unfit=next(self._unfit(node, kind, materialized), ""),
-            is_strict=str(node.config.get("severity", "")).lower() == "error",
+            is_strict=is_unit_test or str(node.config.get("severity", "")).lower() == "error",
             rule=self._rule(node) if kind is CandidateKind.TEST else None,
         )
 
@@ -138,6 +140,16 @@ class Candidates:
             yield "it has a foreign key"
         if self._overrides.unfit:
             yield self._overrides.unfit
+
+
+def _with_expected(node: ManifestNode | UnitTestNode, compiled: str) -> str:
+    """Return a query with all on which a unit test's verdict depends: the model's SQL on the fixtures, and the expected rows.
+
+    Expected rows that are given as values become a literal.
+    """
+    rows = json.dumps(node.config.get("expected_rows"), default=str).replace("'", "''")
+    expected = node.config.get("expected_sql") or f"select '{rows}' as rows"
+    return f"with dbt_internal_unit_test_actual as (\n{compiled}\n), dbt_internal_unit_test_expected as (\n{expected}\n) select 1"
 
 
 def _is_idempotent(node: ManifestNode) -> bool:

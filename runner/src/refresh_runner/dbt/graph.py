@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import GenericTestNode, ManifestNode, SingularTestNode, SourceDefinition
     from dbt.contracts.state import PreviousState
-    from refresh_runner.dbt.nodes import AnyNode
 
 _NO_MATCH: Final = "does not match any"
 _MODEL_KINDS: Final = ("model", "seed", "snapshot", "function")
@@ -203,9 +202,21 @@ class ProjectGraph:
         """Return the IDs of what each model reads or calls, by its own ID."""
         return {model.id: tuple(sorted(self._parents([model]))) for model in models}
 
+    def inputs(self, nodes: Sequence[Node]) -> dict[str, set[str]]:
+        """Return the IDs of what each node reads, by its own ID. A unit test takes the columns of its fixtures from these."""
+        found = self.parents(nodes)
+        return {node.id: self._fixtures(node.id) if node.id in self.manifest.unit_tests else set(found[node.id]) for node in nodes}
+
+    def _fixtures(self, id_: str) -> set[str]:
+        test = self.manifest.unit_tests[id_]
+        model = self.manifest.nodes[test.depends_on_nodes[0]]
+        reads_itself = any(given.input.strip() == "this" for given in test.given)
+        return parents(self.manifest, model) | ({model.unique_id} if reads_itself else set())
+
     def querying(self, nodes: Sequence[Node]) -> frozenset[str]:
         """Return the IDs of the nodes whose SQL may depend on what the warehouse contains while dbt compiles them."""
-        return frozenset(node.id for node in nodes if _queries(self.manifest, node_of(self.manifest, node.id)))
+        units = self.manifest.unit_tests
+        return frozenset(node.id for node in nodes if node.id in units or _queries(self.manifest, self.manifest.nodes.get(node.id)))
 
     def reads(self, nodes: Sequence[Node]) -> set[Relation]:
         """Return every source and model that the nodes read."""
@@ -233,9 +244,9 @@ class ProjectGraph:
         nodes = (node for node in self.manifest.nodes.values() if str(node.resource_type) in _TABLE_KINDS)
         return frozenset(self._names.relation(node) for node in nodes if node.config.materialized not in {"view", "ephemeral"})
 
-    def data_test_ids(self) -> list[str]:
-        """Return the IDs of all data tests."""
-        return [id_ for id_, node in self.manifest.nodes.items() if str(node.resource_type) == "test"]
+    def test_ids(self) -> list[str]:
+        """Return the IDs of all data tests and unit tests."""
+        return [*(id_ for id_, node in self.manifest.nodes.items() if str(node.resource_type) == "test"), *self.manifest.unit_tests]
 
     def known(self) -> frozenset[str]:
         """Return schema.name of everything that the project builds, and of its sources."""
@@ -295,7 +306,9 @@ class ProjectGraph:
         yield from self.manifest.sources.values()
 
 
-def _queries(manifest: Manifest, node: AnyNode) -> bool:
+def _queries(manifest: Manifest, node: ManifestNode | None) -> bool:
+    if node is None:
+        return False
     pending, seen = set(node.depends_on.macros), {_LOOKS_AT_ITSELF}
     texts = [str(getattr(node, "raw_code", ""))]
     while pending := pending - seen:

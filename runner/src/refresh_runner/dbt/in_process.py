@@ -20,9 +20,9 @@ from refresh_runner.dbt.candidates import Candidates
 from refresh_runner.dbt.engine import Candidate, Command, HookKind, NodeOutcome, NodeReuse, OnCompleted, OnLine, Outcome
 from refresh_runner.dbt.errors import error_text, invalid_project, one_line
 from refresh_runner.dbt.names import Names
-from refresh_runner.dbt.nodes import restoring_foreign_keys
+from refresh_runner.dbt.nodes import functions_of, restoring_foreign_keys
 from refresh_runner.dbt.output import Lines
-from refresh_runner.dbt.patches import data_tests, dry_run
+from refresh_runner.dbt.patches import data_tests, dry_run, unit_test_reuse
 from refresh_runner.dbt.patches.behavior_flags import skip_stack_walks
 from refresh_runner.dbt.patches.code_generation import delay_code_generation
 from refresh_runner.dbt.patches.compile_errors import continue_after_errors
@@ -39,6 +39,7 @@ from refresh_runner.dbt.patches.select_only import select_only
 from refresh_runner.dbt.patches.staging import Staging
 from refresh_runner.dbt.patches.strict_selection import empty_selections_fail
 from refresh_runner.dbt.patches.template_cache import cache_templates
+from refresh_runner.dbt.patches.unit_test_reuse import asking_unit_tests
 from refresh_runner.dbt.profile import environment, write_profile
 from refresh_runner.dbt.results import rows_written
 from refresh_runner.dbt.selectors import select_arguments
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
-    from dbt.contracts.graph.nodes import ManifestNode
+    from dbt.contracts.graph.nodes import ManifestNode, UnitTestNode
 
 _QUIET: Final = (
     *("--quiet", "--no-print", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
@@ -125,9 +126,10 @@ class InProcessEngine:
 
     def always_built(self, ids: Sequence[str]) -> dict[str, str]:
         """Return those of these models and tests whose results are never reused, each with the reason."""
-        nodes = self.manifest.nodes
-        others = {"function": "functions are always built", "unit_test": "unit tests always run"}
-        found = {id_: self._candidate(nodes[id_]).unfit if id_ in nodes else others[id_.partition(".")[0]] for id_ in ids}
+        found = {id_: self._candidate(node).unfit for id_ in ids if (node := self.manifest.nodes.get(id_))}
+        found |= {id_: "functions are always built" for id_ in ids if id_ in functions_of(self.manifest)}
+        if not unit_test_reuse.PATCH.is_on:
+            found |= {id_: "the patch unit_test_reuse of dbt is off" for id_ in ids if id_ in self.manifest.unit_tests}
         return {id_: why for id_, why in found.items() if why}
 
     @contextmanager
@@ -143,10 +145,10 @@ class InProcessEngine:
 
     def execute(self, command: Command) -> Outcome:
         """Execute a command. Raise KeyboardInterrupt if it is stopped."""
-        with without_hooks(), asking(self._reuse, self._candidate):
+        with without_hooks(), asking(self._reuse, self._candidate), asking_unit_tests(self._reuse, self._candidate):
             return self._execute(command)
 
-    def _candidate(self, node: ManifestNode) -> Candidate:
+    def _candidate(self, node: ManifestNode | UnitTestNode) -> Candidate:
         if self._candidates is None:
             raise RuntimeError("reuse_nodes first")
         return self._candidates.of(node, self._staging.names)

@@ -57,15 +57,15 @@ def forecast(
 
     evidence = Evidence(connect, _scope(plan, dbt, programs), lambda: _LONGEST, is_read_only=True)
     nodes = [*models, *tests]
-    decider = Forecast(evidence, dbt.graph.parents(nodes), dbt.graph.querying(nodes))
+    decider = Forecast(evidence, dbt.graph.inputs(nodes), dbt.graph.querying(nodes))
     dbt.reuse_nodes(decider)
     always, relations = dbt.always_built(nodes), dbt.graph.relations(models)
     for node in nodes:
         if why := always.get(node.id):
             decider.always(node, relations.get(node.id), why)
-    asked = [[node for node in group if node.id not in always] for group in (models, tests)]
+    asked, tested = ([node for node in group if node.id not in always] for group in (models, tests))
     try:
-        errors = dbt.ask(*asked, _LONGEST)
+        errors = dbt.ask(asked, tested, _LONGEST)
     finally:
         evidence.connections.close()
     return [decider.prospect(node, errors.get(node.id, "dbt did not compile it")) for node in nodes]
@@ -74,7 +74,7 @@ def forecast(
 def _scope(plan: Plan, dbt: Dbt, programs: Sequence[str]) -> Scope:
     return Scope(
         programs=programs,
-        names=[*dbt.graph.known(), *dbt.graph.data_test_ids()],
+        names=[*dbt.graph.known(), *dbt.graph.test_ids()],
         models=dbt.graph.built_tables(),
         reuses_verdicts=all(step.reuses_verdicts for step in plan.steps if isinstance(step, TestsStep)),
         forced=f"the run's mode is {plan.mode}" if plan.policy.builds_all else "",

@@ -73,5 +73,4 @@ def _is_proven(context: AttemptContext, reuser: Reuser) -> bool:
     """Return whether the results of all models and tests of the run depend on nothing that later runs do not compare."""
     nodes, graph = context.resolved.nodes, context.services.dbt.graph
     models = graph.relations([node for layer in context.plan.layers for node in nodes.get(layer.name, ())])
-    tests = {node.id for node in nodes.get("tests", ())} & set(graph.data_test_ids())
-    return reuser.is_proven(models.keys() | tests)
+    return reuser.is_proven(models.keys() | {node.id for node in nodes.get("tests", ())})

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from importlib.metadata import version
-from types import ModuleType
 from typing import Final
 
 from refresh_api.status import Reason
@@ -123,8 +122,8 @@ def _is_on(patch: Patch, switch: str) -> bool:
 
 
 @contextmanager
-def patched(owner: type | ModuleType, **attributes: object) -> Iterator[None]:
-    """Replace own or inherited attributes of a class or module, and restore them afterwards. Raise AttributeError if one does not exist."""
+def patched(owner: object, **attributes: object) -> Iterator[None]:
+    """Replace own or inherited attributes of an object, class or module, and restore them. Raise AttributeError if one does not exist."""
     for name in attributes:
         getattr(owner, name)
     before = {name: vars(owner)[name] for name in attributes if name in vars(owner)}

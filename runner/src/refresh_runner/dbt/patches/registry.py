@@ -23,6 +23,7 @@ from refresh_runner.dbt.patches import (
     staging,
     strict_selection,
     template_cache,
+    unit_test_reuse,
 )
 from refresh_runner.dbt.patches.patch import Patch
 
@@ -39,6 +40,7 @@ OPTIONAL: Final[tuple[Patch, ...]] = (
     plugin_search.PATCH,
     compile_errors.PATCH,
     node_reuse.PATCH,
+    unit_test_reuse.PATCH,
 )
 """Switched off by a mismatch with dbt or by REFRESH_DBT_PATCHES. A run is then slower or reports less, but builds the same."""
 REQUIRED: Final[tuple[Patch, ...]] = (connections.PATCH, hooks.PATCH, invocation.PATCH, strict_selection.PATCH)
