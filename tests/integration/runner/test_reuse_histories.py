@@ -39,6 +39,11 @@ BETWEEN = {
         "refresh_runner.reuse.contents._written_once",
         lambda *_: True,
     ),
+    "recording what was built, in all rows": (
+        Action("written by others", 0, 0, "built"),
+        "refresh_runner.reuse.contents._written_once",
+        lambda *_: True,
+    ),
     "observing a table and reading it": (
         Action("added by others", 0, 1, "decision"),
         "refresh_runner.reuse.contents.Contents.changed_since_observed",
@@ -65,6 +70,23 @@ def test_a_writer_in_the_midst_of_a_run(warehouse: Warehouse, monkeypatch: pytes
     monkeypatch.setattr(where, broken)
     interrupted(warehouse, action)
     assert warehouse.wrong() != {}
+
+
+def test_a_row_of_a_source_that_came_and_went_while_a_run_read_it(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source has the rows that the run observed before, and what was built of it has one more. The control: it would be reused."""
+
+    def came_and_went() -> None:
+        warehouse.begin(CHAIN)
+        warehouse.run(Step((), (Action("a row comes", 0, 0, "decision"),), (), "finished", 0, moves=False))
+        warehouse.act(Action("and goes", 0))
+        warehouse.run()
+
+    came_and_went()
+    assert warehouse.wrong() == {}
+    monkeypatch.setattr("refresh_runner.reuse.contents.write_count", lambda *_: 0)
+    monkeypatch.setattr("refresh_runner.postgres.table_state.write_count", lambda *_: 0)
+    came_and_went()
+    assert warehouse.wrong().keys() == {"n0", "n1"}
 
 
 def test_a_view_of_a_mart_shows_the_live_rows_until_the_publish(warehouse: Warehouse) -> None:

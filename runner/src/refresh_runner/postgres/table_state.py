@@ -127,7 +127,7 @@ def table_state(
         authors = [int(number) for (number,) in connection.execute(distinct)]
     if len(authors) > _MAX_XIDS:
         raise UnknownError(f"{relation} was written by too many transactions while one of them was open")
-    written = _write_count(connection, found.oid) if with_counter else None
+    written = write_count(connection, found) if with_counter else None
     state = TableState(storage_id=found.storage_id, row_count=row_count, xmin=moment.xmin, xids=authors, rows_written=written)
     return state, _change(relation, before, state, new) if before else ""
 
@@ -156,10 +156,11 @@ def _change(relation: Relation, before: TableState, now: TableState, new: int) -
     return ""
 
 
-def _write_count(connection: psycopg.Connection, oid: int) -> int:
+def write_count(connection: psycopg.Connection, found: Identity) -> int:
+    """Return how many rows were ever inserted, updated and deleted in a table, as far as PostgreSQL has counted them."""
     row = connection.execute(
         "select pg_stat_get_tuples_inserted(%(oid)s) + pg_stat_get_tuples_updated(%(oid)s) + pg_stat_get_tuples_deleted(%(oid)s)",
-        {"oid": oid},
+        {"oid": found.oid},
     ).fetchone()
     return int(row[0]) if row else 0
 

@@ -83,9 +83,12 @@ class MartPublisher:
 
         Raise RunFailedError if staging contains a relation that no refresh created.
         """
-        reused = [relation for relation, node in self._ids.items() if node in kept]
         with self._failing_as_publish(self._marts):
-            staging.prepare_staging(self._connection, self._marts, reused, self._origin)
+            staging.prepare_staging(self._connection, self._marts, self.staged_of(kept), self._origin)
+
+    def staged_of(self, nodes: Collection[str]) -> list[Relation]:
+        """Return the marts, by live name, that these nodes build in staging relations."""
+        return [relation for relation, node in self._ids.items() if node in nodes]
 
     @property
     def staged_relations(self) -> Collection[Relation]:

@@ -29,6 +29,7 @@ from refresh_runner.postgres.table_state import (
     identify,
     snapshot,
     table_state,
+    write_count,
 )
 from refresh_runner.reuse.results import Result
 
@@ -74,8 +75,12 @@ class Contents:
         stored: Mapping[str, Result],
         models: frozenset[Relation],
         limit: Callable[[], timedelta],
+        unpublished: Collection[str] = (),
     ) -> None:
-        """`stored` are the results of earlier runs, `models` the tables that the project builds, in this run or not."""
+        """`stored` are the results of earlier runs, `models` the tables that the project builds, in this run or not.
+
+        `unpublished` are marts that an earlier attempt of the run has built: what is live is not what the run reads.
+        """
         self._connections = connections
         self._stored = stored
         self._models = {str(model) for model in models}
@@ -84,7 +89,7 @@ class Contents:
         self._lock_of_locks = threading.Lock()
         self.now: dict[str, Result] = {}
         """The results that this run has observed or built, by live name."""
-        self.unknown: dict[str, str] = {}
+        self.unknown = {name: f"an earlier attempt has built {name}, and has not published it" for name in unpublished}
         """Why it is unknown what a relation contains."""
 
     def of(self, name: str) -> str:
@@ -144,7 +149,7 @@ class Contents:
             if found.kind != PLAIN_TABLE:
                 return None
             state, _ = table_state(connection, place, found, moment, None, with_counter=False)
-            if not _written_once(connection, place, state, rows):
+            if not _written_once(connection, place, found, state, rows):
                 return None
             limit = _DIGESTED_STAGED_ROWS if is_staged else _DIGESTED_ROWS
             content = row_digest(connection, place, found) if state.row_count <= limit else ""
@@ -153,8 +158,8 @@ class Contents:
     def measure_updated(self, place: Relation, name: str, before: Result | None, rows: int | None) -> Result | None:
         """Return content and state of a table that dbt may have changed in part; None if others may have changed it, too.
 
-        It is proven that they have not if the table has the rows that it had `before`, or if dbt has written it whole. Otherwise nothing
-        shows whose changes they are.
+        It is proven that they have not if the table has the rows that it had `before`, or if dbt has created or truncated it, and filled
+        it. Otherwise nothing shows whose changes they are.
         """
         with self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
             found = identify(connection, place)
@@ -163,7 +168,7 @@ class Contents:
             known = before or self._stored.get(name)
             result = self._observe_table(connection, place, found, moment, known, with_counter=False)
             has_same_rows = before is not None and before.content == result.content
-            if not has_same_rows and (result.state is None or not _written_once(connection, place, result.state, rows)):
+            if not has_same_rows and (result.state is None or not _written_once(connection, place, found, result.state, rows)):
                 return None
             return result.model_copy(update={"attributes": attributes(connection, found)})
 
@@ -196,18 +201,18 @@ class Contents:
             return built.model_copy(update={"state": state, "attributes": attributes(connection, found)})
 
     def changed_since_observed(self, name: str) -> bool:
-        """Return whether others have written to a model, or replaced a view, since this run has observed or built it.
+        """Return whether others have written to a table, or replaced a view, since this run has observed or built it.
 
-        For sources, later runs see it by PostgreSQL's counters.
+        Of a source, even rows that came and went count, by PostgreSQL's counters: the run may have read them.
         """
         before = self.now[name].state
-        if before is not None and name not in self._models:
-            return False
         try:
             with self._connections.one() as connection, snapshot(connection, self._limit()) as moment:
                 found = identify(connection, _relation(name))
                 if found.kind == VIEW or before is None:
                     return found.kind != VIEW or view_digest(connection, found) != self.now[name].content
+                if name not in self._models:
+                    return (found.storage_id, write_count(connection, found)) != (before.storage_id, before.rows_written)
                 return bool(table_state(connection, _relation(name), found, moment, before, with_counter=False)[1])
         except UnknownError:
             return True
@@ -245,11 +250,15 @@ class Contents:
         return Result(state=state, content=content or uuid4().hex)
 
 
-def _written_once(connection: psycopg.Connection, place: Relation, state: TableState, rows: int | None) -> bool:
-    """Return whether one transaction has written all rows of a table, and as many as dbt says."""
+def _written_once(connection: psycopg.Connection, place: Relation, found: Identity, state: TableState, rows: int | None) -> bool:
+    """Return whether the transaction that created or truncated a table has written all of its rows, and as many as dbt says.
+
+    Others can write all rows in one transaction, too, right after dbt has.
+    """
     query = sql.SQL("select min(xmin::text), max(xmin::text) from {}").format(place.sql)
     first, last = connection.execute(query).fetchone() or ("", "")
-    return state.row_count == rows and first == last
+    authors = [str(xid) for (xid,) in connection.execute(_FILE_AUTHORS, {"oid": found.oid})]
+    return state.row_count == rows and first == last and (not rows or first in authors)
 
 
 def attributes(connection: psycopg.Connection, found: Identity) -> str:
@@ -262,6 +271,10 @@ def _relation(name: str) -> Relation:
     return Relation(*name.split(".", 1))
 
 
+# The catalog's entries of system columns stay as the table was created; truncating it changes its own entry.
+_FILE_AUTHORS: Final[LiteralString] = """
+    select xmin::text from pg_attribute where attrelid = %(oid)s and attnum = -1
+    union all select xmin::text from pg_class where oid = %(oid)s"""
 _ATTRIBUTES: Final[LiteralString] = r"""
     select md5(concat_ws(chr(10),
         (select concat_ws(' ', relowner, relacl::text, reloptions::text, relpersistence, reltablespace, relam)

@@ -1,4 +1,4 @@
-"""What is known about the nodes of one run before they are built: their earlier results, the environment, and what relations contain now."""
+"""What is known about the nodes of one run before they are built: earlier results, the environment, and what relations contain now."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Evidence:
         self.scope = scope
         self.limit = limit
         self._is_read_only = is_read_only
+        self._unpublished: Collection[str] = ()
         self._preparing = threading.Lock()
         self._known: _Prepared | None = None
 
@@ -61,6 +62,10 @@ class Evidence:
     def is_prepared(self) -> bool:
         """Whether anything has been read."""
         return self._known is not None
+
+    def kept(self, unpublished: Collection[str]) -> None:
+        """Take note of marts, by schema.name, that an earlier attempt of the run has built beside the live ones. Call it first."""
+        self._unpublished = unpublished
 
     @property
     def stored(self) -> Mapping[str, Result]:
@@ -123,7 +128,8 @@ class Evidence:
                 with self.connections.one() as connection:
                     stored = results.load(connection, self.scope.names, may_create=not self._is_read_only)
                     environment = environment_digest(connection, self.scope.programs)
-                self._known = _Prepared(stored, environment, Contents(self.connections, stored, self.scope.models, self.limit))
+                contents = Contents(self.connections, stored, self.scope.models, self.limit, self._unpublished)
+                self._known = _Prepared(stored, environment, contents)
             return self._known
 
 

@@ -62,6 +62,10 @@ class Reuser:
     def _contents(self) -> Contents:
         return self._evidence.contents
 
+    def kept(self, unpublished: Collection[str]) -> None:
+        """Take note of marts, by schema.name, that an earlier attempt of the run has built beside the live ones. Call it first."""
+        self._evidence.kept(unpublished)
+
     def is_reused(self, candidate: Candidate) -> bool:
         """Return whether a model need not be built."""
         decision = self._decide(candidate)
@@ -146,8 +150,7 @@ class Reuser:
         """Store the results for later runs, as far as they are certain now that nothing more is built or published."""
         try:
             if self._evidence.is_prepared:
-                self._settle_marts()
-                self._drop_uncertain()
+                self._drop_uncertain(self._settle_marts())
                 changed = {name: result for name, result in self._contents.now.items() if result != self._stored.get(name)} | self._tested
                 used = [name for name in (*self._contents.now, *self.reused) if name not in changed]
                 with self._connections.one() as connection:
@@ -238,7 +241,9 @@ class Reuser:
         if name in self._contents.now:
             self._contents.now[name] = self._contents.now[name].model_copy(update={"recipe": "", "inputs": {}})
 
-    def _settle_marts(self) -> None:
+    def _settle_marts(self) -> set[str]:
+        """Record what of the staged marts is live. Return those of which others may have changed what was staged or live."""
+        unsettled = set()
         for name, built in self._staged.items():
             live = None
             with suppress(UnknownError):
@@ -246,21 +251,23 @@ class Reuser:
             if live:
                 self._contents.now[name] = live
             else:
+                unsettled.add(name)
                 self._contents.now.pop(name)
                 self._proven.discard(self._ids[name])
+        return unsettled
 
-    def _drop_uncertain(self) -> None:
-        """Drop results of what has read a model to which others have written in the meantime."""
+    def _drop_uncertain(self, changed: set[str]) -> None:
+        """Drop results of what has read a table that is `changed`, or to which others have written in the meantime."""
         contents = self._contents
         read = {name for own in self._ids for name in self._result_of(own).inputs}
-        changed = {name for name in read - self._staged.keys() if name in contents.now and contents.changed_since_observed(name)}
+        changed = changed | {name for name in read - self._staged.keys() if name in contents.now and contents.changed_since_observed(name)}
         for own in self._ids:
             if by := sorted(changed & self._result_of(own).inputs.keys()):
                 log.info("%s will be built by the next run: others have written to %s", own, by[0])
                 self._proven.discard(self._ids[own])
                 for known in (contents.now, self._tested):
                     if own in known:
-                        known[own] = known[own].model_copy(update={"recipe": ""})
+                        known[own] = known[own].model_copy(update={"unsafe": f"{by[0]} was written to while a run read it"})
 
     def _result_of(self, name: str) -> Result:
         return self._tested.get(name) or self._contents.now.get(name) or Result()

@@ -133,6 +133,8 @@ class AttemptExecutor:
         preflight.parse()
         self._reuser = reuser_of(self._plan, self._services, marts)
         resolved = preflight.check(marts, earlier)
+        if self._reuser:
+            self._reuser.kept([str(relation) for relation in marts.staged_of(resolved.reusable)])
         self._services.run_log.record_parents(resolved.parents)
         self._plan = resolved.plan or self._plan
         return AttemptContext(self._plan, self._services, self._progress, resolved, marts, self._monitor, self._hooks, self._reuser)
