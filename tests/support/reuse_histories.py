@@ -6,16 +6,21 @@ beside the old one and renamed, a mart in a staging schema and then merged or mo
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Final, Self
 
 import psycopg
 from hypothesis import strategies as st
+from psycopg.pq import TransactionStatus
 
+from refresh_examples.embedded import psql_program
 from refresh_runner.dbt.engine import Candidate, CandidateKind, Verdict
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.reuse.evidence import Evidence, Scope
@@ -24,9 +29,11 @@ from support.postgres import Database
 
 SOURCES: Final = ("s0", "s1", "s2")
 _RESET: Final = """
-drop schema if exists src, dwh, dwh__next, truth cascade; drop table if exists dbt_refresh_result;
-create schema src; create schema dwh; create schema dwh__next; create schema truth;
+drop schema if exists src, dwh, dwh__next, dwh__previous, truth cascade; drop table if exists dbt_refresh_result;
+create schema src; create schema dwh; create schema dwh__next; create schema dwh__previous; create schema truth;
 """
+_DUMPED: Final = (("--schema=src", "--schema=dwh"), ("--table=public.dbt_refresh_result",))
+"""What a dump has: sources and models, and the results that are known of them."""
 _SOURCE: Final = """
 create table src.{0} (id int, g int, v numeric(10,2), d date, t text);
 insert into src.{0} select n, n % 3, n * 1.5, date '2026-01-01' + n, 'x' || n % 4 from generate_series(1, 12) n;
@@ -41,6 +48,8 @@ VARIANTS: Final = (
     "select distinct 1 as id, g, 0.5 as v, date '2026-01-01' as d, 'y' as t from {0}",
 )
 """SQL of nodes, which read one or two others."""
+ALL: Final = (1 << 20) - 1
+"""All nodes, as bits."""
 VOLATILE: Final = "select id, g, round(random()::numeric, 9) as v, d, clock_timestamp()::text as t from {0}"
 
 
@@ -61,6 +70,12 @@ ACTIONS: Final = {
     "same value": "update src.{source} set v = v where id % 4 = 1",
     "deleted": "delete from src.{source} where id = (select min(id) from src.{source})",
     "moved between groups": "update src.{source} set g = (g + 1) % 3 where id % 5 = 0",
+    "a row comes": "insert into src.{source} values (998, 1, 1, '2026-01-01', 'z')",
+    "and goes": "delete from src.{source} where id = 998",
+    "rolled back": "begin; update src.{source} set v = v + 1; delete from src.{source} where g = 1; rollback",
+    "in subtransactions": "begin; savepoint a; update src.{source} set v = v + 3 where id % 4 = 2; release a; savepoint b;"
+    " delete from src.{source} where id % 4 = 3; rollback to b; commit",
+    "rows locked": "begin; select from src.{source} for update; commit",
     "came and went": "insert into src.{source} values (999, 1, 1, '2026-01-01', 'z'); delete from src.{source} where id = 999",
     "loaded again": "create temp table kept as table src.{source}; truncate src.{source};"
     " insert into src.{source} table kept; drop table kept",
@@ -81,6 +96,28 @@ ACTIONS: Final = {
     "indexed": "create index on dwh.{node} (id)",
     "another definition": "create or replace view dwh.{node} as select id, g, v, d, t from src.s0 where false",
 }
+WRITES: Final = "update src.{source} set v = v + 2 where id % 3 = 0; insert into src.{source} values (700, 2, 1, '2025-11-01', 'w')"
+"""What a second writer does in a transaction that it leaves open."""
+OTHERS: Final = (
+    "a second writer begins",
+    "the second writer commits",
+    "the second writer rolls back",
+    "dumped",
+    "restored",
+    "marts rolled back",
+)
+"""Actions that are more than statements."""
+_EXCLUSIVE: Final = frozenset({"loaded again", "truncated", "rewritten", "swapped", "another column"})
+"""Actions that wait for a writer of the same table."""
+_REFUSED: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.WrongObjectType,
+    psycopg.errors.InvalidTableDefinition,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.LockNotAvailable,
+)
+"""How PostgreSQL refuses an action, such as a view where there is a table, or a write that waits for another writer."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +144,8 @@ class Step:
     stops_at: int
     moves: bool
     """Whether marts are moved into place, not merged."""
+    only: int = ALL
+    """The nodes that the run builds, as bits: another refresh of the same warehouse builds some of them."""
 
 
 def shapes() -> st.SearchStrategy[list[NodeShape]]:
@@ -118,13 +157,14 @@ def shapes() -> st.SearchStrategy[list[NodeShape]]:
 
 def steps() -> st.SearchStrategy[list[Step]]:
     """Return a strategy for what happens in a history."""
-    names, targets = st.sampled_from(sorted(ACTIONS)), st.integers(0, 20)
+    names, targets = st.sampled_from(sorted([*ACTIONS, *OTHERS])), st.integers(0, 20)
     before = st.lists(st.builds(Action, names, targets), max_size=2).map(tuple)
     places = st.sampled_from(["decision", "built"])
     inside = st.lists(st.builds(Action, names, targets, st.integers(0, 5), places), max_size=1).map(tuple)
     edits = st.lists(st.tuples(targets, st.integers(0, len(VARIANTS) - 1)), max_size=1).map(tuple)
     ends = st.sampled_from(["finished"] * 4 + ["failed", "killed"])
-    return st.lists(st.builds(Step, before, inside, edits, ends, st.integers(0, 6), st.booleans()), min_size=1, max_size=4)
+    only = st.one_of(st.just(ALL), st.just(ALL), st.integers(1, 63))
+    return st.lists(st.builds(Step, before, inside, edits, ends, st.integers(0, 6), st.booleans(), only), min_size=1, max_size=4)
 
 
 class _Kept(psycopg.Connection):
@@ -144,26 +184,44 @@ class Warehouse:
 
     connection: psycopg.Connection
     kept: _Kept
+    writer: psycopg.Connection
+    """The second writer."""
+    database: Database
     nodes: list[NodeShape] = field(default_factory=list)
     tested: str = ""
     """What the test reads, if not the last node."""
     runs: int = 0
     reused: int = 0
     """Number of nodes reused in all histories."""
+    happened: Counter[str] = field(default_factory=Counter)
+    """How often each action took place."""
+    keeps_previous: bool = False
+    """Whether a publish keeps what was live before."""
+    written: str = ""
+    """The source to which the second writer has an open transaction."""
+    dumps: tuple[Path, ...] = ()
 
     @classmethod
     def open(cls, database: Database) -> Self:
         """Connect to a database."""
         kept = _Kept.connect(database.dsn, autocommit=True)
-        return cls(database.connect(), kept)
+        writer = psycopg.connect(database.dsn)
+        connection = database.connect()
+        for each in (connection, writer):
+            each.execute("set lock_timeout = '50ms'")
+        writer.commit()
+        return cls(connection, kept, writer, database)
 
     def close(self) -> None:
         """Close the connections."""
+        self.writer.close()
         self.connection.close()
         self.kept.really_close()
 
     def begin(self, nodes: Sequence[NodeShape]) -> None:
         """Begin a history with these nodes."""
+        self.writer.rollback()
+        self.written, self.keeps_previous, self.dumps = "", False, ()
         self.execute(_RESET)
         for source in SOURCES:
             self.execute(_SOURCE.format(source))
@@ -174,15 +232,71 @@ class Warehouse:
         for each in statement.split(";"):
             if each.strip():
                 self.connection.execute(each.encode())
+        if self.connection.info.transaction_status is TransactionStatus.IDLE:
+            # A session tells others only once a second what it has counted.
+            self.connection.execute("select pg_stat_force_next_flush()")
 
     def act(self, action: Action) -> None:
-        """Do something to the warehouse. What PostgreSQL refuses, such as a view where there is a table, has not happened."""
-        names = {"source": SOURCES[action.target % len(SOURCES)], "node": f"n{action.target % len(self.nodes)}", "number": action.target}
-        with suppress(psycopg.errors.UndefinedTable, psycopg.errors.WrongObjectType, psycopg.errors.InvalidTableDefinition):
-            try:
-                self.execute(ACTIONS[action.name].format(**names))
-            except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.FeatureNotSupported):
-                return
+        """Do something to the warehouse. What PostgreSQL refuses has not happened."""
+        source, node = SOURCES[action.target % len(SOURCES)], f"n{action.target % len(self.nodes)}"
+        if self.written == source and action.name in _EXCLUSIVE:
+            return
+        try:
+            if action.name in OTHERS:
+                self._act_otherwise(action.name, source)
+            else:
+                self.execute(ACTIONS[action.name].format(source=source, node=node, number=action.target))
+        except _REFUSED:
+            self.connection.rollback()
+        else:
+            self.happened[action.name] += 1
+
+    def _act_otherwise(self, name: str, source: str) -> None:
+        match name:
+            case "a second writer begins" if not self.written:
+                try:
+                    self.writer.execute(WRITES.format(source=source).encode())
+                except _REFUSED:
+                    self.writer.rollback()
+                    raise
+                self.written = source
+            case "the second writer commits":
+                self.writer.commit()
+                self.written = ""
+            case "the second writer rolls back":
+                self.writer.rollback()
+                self.written = ""
+            case "dumped":
+                self.dumps = self._dumped()
+            case "restored" if self.dumps:
+                self._restore()
+            case "marts rolled back":
+                for number, shape in enumerate(self.nodes):
+                    if shape.kind == "mart":
+                        self._roll_back(f"n{number}")
+
+    def _dumped(self) -> tuple[Path, ...]:
+        places = tuple(self.database.server.folder / f"{self.database.name}-{number}.dump" for number in range(len(_DUMPED)))
+        for place, parts in zip(places, _DUMPED, strict=True):
+            self._postgres("pg_dump", "--format=custom", "--file", str(place), *parts)
+        return places
+
+    def _restore(self) -> None:
+        """Restore the state of a dump: the same rows in new files, by other transactions. The second writer does not survive it."""
+        self.writer.rollback()
+        self.written = ""
+        self.execute("drop schema if exists src, dwh cascade; drop table if exists dbt_refresh_result")
+        for dump in self.dumps:
+            self._postgres("pg_restore", "--dbname", self.database.name, str(dump))
+
+    def _postgres(self, program: str, *arguments: str) -> None:
+        environment = {**os.environ, **self.database.env}
+        subprocess.run([psql_program().parent / program, *arguments], env=environment, check=True, timeout=60)
+
+    def _roll_back(self, name: str) -> None:
+        """Make live what was live before, as the mode `rollback` does."""
+        if self.connection.execute("select to_regclass(%s) is not null", [f"dwh__previous.{name}"]).fetchone() == (True,):
+            self.execute(f"drop table if exists dwh.{name} cascade; alter table dwh__previous.{name} set schema dwh")
 
     def edit(self, node: int, variant: int) -> None:
         """Give a node other SQL."""
@@ -201,7 +315,7 @@ class Warehouse:
             if node.kind == "volatile" or any(each.startswith("dwh.") and each not in certain for each in read):
                 continue
             certain.add(f"dwh.{name}")
-            query = f"select t::text from {{0}}.{name} t except all select t::text from {{1}}.{name} t"
+            query = f"select r::text from {{0}}.{name} r except all select r::text from {{1}}.{name} r"
             texts = [query.format("dwh", "truth"), query.format("truth", "dwh")]
             rows = [row for text in texts for row in self.connection.execute(text.encode()).fetchall()]
             if rows:
@@ -249,8 +363,10 @@ class _Run:
         ends = self.step.ends if self.step else "finished"
         stops_at = self.step.stops_at if self.step and ends != "finished" else len(self.warehouse.nodes)
         self.warehouse.execute("drop schema dwh__next cascade; create schema dwh__next")
+        only = self.step.only if self.step else ALL
         for number in range(min(stops_at, len(self.warehouse.nodes))):
-            self._node(number)
+            if only >> number & 1:
+                self._node(number)
         if ends == "finished":
             self._test()
             self._publish()
@@ -303,6 +419,9 @@ class _Run:
             for name in sorted(self.staged):
                 table = name.removeprefix("dwh.")
                 exists = connection.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
+                if exists and self.warehouse.keeps_previous:
+                    connection.execute(f"drop table if exists dwh__previous.{table}".encode())
+                    connection.execute(f"create table dwh__previous.{table} as table {name}".encode())
                 if (self.step and self.step.moves) or not exists:
                     connection.execute(f"drop table if exists {name} cascade".encode())
                     connection.execute(f"alter table dwh__next.{table} set schema dwh".encode())
@@ -325,6 +444,8 @@ class _Run:
         """Run one test, which counts rows, unless its verdict is reused; it must be right either way."""
         name = self.warehouse.tested or f"dwh.n{len(self.warehouse.nodes) - 1}"
         place = name.replace("dwh.", "dwh__next.") if name in self.staged else name
+        if self.warehouse.connection.execute("select to_regclass(%s)", [place]).fetchone() == (None,):
+            return
         statement = f"select count(*) as failures from {place} where g = 0"
         candidate = Candidate(
             "test", "test", CandidateKind.TEST, None, None, statement, _digest(statement.replace("__next", "")),
@@ -361,6 +482,7 @@ class _Run:
 def check_history(warehouse: Warehouse, nodes: Sequence[NodeShape], story: Sequence[Step]) -> None:
     """After each step of a history, a run in which nothing happens leaves every relation as a build of the whole would."""
     warehouse.begin(nodes)
+    warehouse.keeps_previous = any(action.name == "marts rolled back" for step in story for action in (*step.actions, *step.inside))
     warehouse.run()
     assert warehouse.wrong() == {}
     for step in story:
@@ -369,7 +491,7 @@ def check_history(warehouse: Warehouse, nodes: Sequence[NodeShape], story: Seque
         for node, variant in step.edits:
             warehouse.edit(node, variant)
         warehouse.run(step)
-        if step.ends == "finished" and not step.inside:
+        if step.ends == "finished" and step.only == ALL and not step.inside:
             assert warehouse.wrong() == {}
         warehouse.run()
         assert warehouse.wrong() == {}

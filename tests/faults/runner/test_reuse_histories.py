@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from refresh_examples.embedded import EmbeddedPostgres
 from support.postgres import create_database, drop_database
-from support.reuse_histories import NodeShape, Step, Warehouse, check_history, shapes, steps
+from support.reuse_histories import ACTIONS, OTHERS, NodeShape, Step, Warehouse, check_history, shapes, steps
 
 COUNT = int(os.environ.get("HISTORIES", "5000"))
 SEED = int(os.environ.get("HISTORIES_SEED") or random.randrange(1_000_000))
@@ -48,6 +48,8 @@ def test_thousands_of_histories_end_in_the_truth(warehouse: Warehouse, part: int
     histories()
     print(f"{warehouse.runs - runs} runs, {warehouse.reused - reused} nodes reused")
     assert warehouse.reused - reused > (warehouse.runs - runs) / 2
+    print(", ".join(f"{name}: {warehouse.happened[name]}" for name in (*ACTIONS, *OTHERS)))
+    assert all(warehouse.happened[name] for name in (*ACTIONS, *OTHERS)) or COUNT < 500
 
 
 BROKEN = {
