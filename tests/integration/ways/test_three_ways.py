@@ -10,9 +10,9 @@ import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
 from support.postgres import Database, create_database, drop_database
-from support.ways.comparison import Comparison, differing
+from support.ways.comparison import Comparison, Found, differing
 from support.ways.facts import facts_of
-from support.ways.project import READER, Project, Way
+from support.ways.project import READER, Edit, Project, Way
 from support.ways.projects import all_projects
 
 EVERY_TIME = {"a_mart_that_changes_its_shape", "schemas_by_a_macro"}
@@ -116,11 +116,12 @@ def test_each_difference_is_told(postgres: EmbeddedPostgres, base: Database, nam
 def test_a_difference_between_the_ways_is_told(ways: Comparison) -> None:
     """The positive control of the whole comparison: the outcome of one project depends on the way it is run."""
     one = replace(CONTROL, name="temoin_env", files={**CONTROL.files, "models/mart.sql": _BY_WAY})
-    said = "\n".join(ways.compared(one))
+    found = ways.compared(one)
+    said = "\n".join(found.differences)
     assert "run 1: rows dwh.mart: plain dbt: 1 rows" in said
     assert "run 1: relation dwh.mart: plain dbt: kind r" in said
     assert "run 1: test.essai.accepted_values_mart_a__1." in said
-    assert "run 1: exit code: plain dbt: 0 / Swap: 1" in said
+    assert "run 1: Swap ended with 1, not 0" in found.codes
 
 
 @pytest.mark.slow
@@ -128,17 +129,23 @@ def test_a_run_is_killed_and_resumed(ways: Comparison) -> None:
     """The positive control of that way: a hook that runs in each attempt has run twice, and nothing else differs."""
     hooks = "on-run-start: [create table if not exists public.journal (), insert into public.journal default values]\n"
     one = replace(CONTROL, name="temoin_repris", config=hooks)
-    found = [line for line in ways.compared(one, (Way.PLAIN, Way.RESUMED)) if line.startswith("run ")]
-    assert len(found) == 1, found
-    assert re.match(r"run 1: rows public\.journal: plain dbt: 1 rows.* / Swap, resumed: 2 rows", found[0])
+    found = ways.compared(one, (Way.PLAIN, Way.RESUMED))
+    assert len(found.differences) == 1, found
+    assert re.match(r"run 1: rows public\.journal: plain dbt: 1 rows.* / Swap, resumed: 2 rows", found.differences[0])
+    assert found.codes == []
 
 
 @pytest.mark.slow
 def test_an_exit_code_is_told(ways: Comparison) -> None:
-    """A project that fails in every way is an error, unless it says so."""
-    failing = replace(CONTROL, name="temoin_code", dbt={"vars": {"valeur": 2}}, marts=(), edits=())
-    assert "plain dbt ended with 1, not 0" in ways.compared(failing)
-    assert ways.compared(replace(failing, name="temoin_codes", codes=dict.fromkeys(Way, 1))) == []
+    """A project that fails in every way is an error, unless it says so; also in a run that others follow, and if its results may differ."""
+    failing = replace(CONTROL, name="temoin_code", dbt={"vars": {"valeur": 2}}, marts=(), edits=(Edit(),))
+    told = ["run 1: plain dbt ended with 1, not 0", "run 1: Direct ended with 1, not 0", "run 1: Swap ended with 1, not 0"]
+    assert ways.compared(failing).codes == told
+    assert ways.verdict(replace(failing, name="temoin_codes_marque", differs=True))[: len(told)] == told
+    stated = replace(failing, name="temoin_codes", codes=dict.fromkeys(Way, 1))
+    assert ways.compared(stated) == Found()
+    healed = replace(stated, name="temoin_codes_edit", edits=(Edit(codes={}),))
+    assert "run 2: Swap ended with 1, not 0" in ways.compared(healed).codes
 
 
 def test_what_is_not_refused_is_told(ways: Comparison) -> None:

@@ -38,6 +38,18 @@ class Outcome:
     facts: Facts
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the first run that is not as it should be has; empty if there is none."""
+
+    differences: list[str] = field(default_factory=list)
+    """Results and facts in which a way differs from plain dbt."""
+    codes: list[str] = field(default_factory=list)
+    """Exit codes other than those that the project states."""
+    outputs: list[str] = field(default_factory=list)
+    """The end of each way's output."""
+
+
 @dataclass
 class Comparison:
     """Resources that all projects share: the server, and a warm process each for plain dbt and the runner."""
@@ -58,14 +70,15 @@ class Comparison:
 
     def verdict(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
         """Return what contradicts the project's expectations; empty if nothing does."""
-        said = self.refused(project, ways) if project.refused else []
-        said += self.compared(project, [way for way in ways if project.is_run_by(way)])
-        if not project.differs:
-            return said
-        return [] if said else ["it is the same now: take its mark away"]
+        wrong = self.refused(project, ways) if project.refused else []
+        found = self.compared(project, [way for way in ways if project.is_run_by(way)])
+        wrong += found.codes if project.differs else found.differences + found.codes
+        if wrong:
+            return wrong + found.outputs
+        return ["it is the same now: take its mark away"] if project.differs and not found.differences else []
 
-    def compared(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
-        """Run a project in every way, first unchanged and then after each edit; return the differences of the first run that has any."""
+    def compared(self, project: Project, ways: Sequence[Way] = ALL) -> Found:
+        """Run a project in every way, first unchanged and then after each edit, until a run is not as it should be."""
         folder = self.folder / project.name
         sides: list[_ProjectRun] = []
         try:
@@ -73,15 +86,13 @@ class Comparison:
             with ThreadPoolExecutor(len(sides)) as pool:
                 for number in range(len(project.edits) + 1):
                     outcomes = dict(zip([side.way for side in sides], pool.map(lambda side: side.run(number), sides), strict=True))  # noqa: B023
-                    said = [f"run {number + 1}: {line}" for line in _differences(project, outcomes)]
-                    if said:
-                        return [*said, *_last_words(outcomes)]
-            if wrong := _unexpected_codes(project, outcomes):
-                return [*wrong, *_last_words(outcomes)]
+                    found = _found(project, number, outcomes)
+                    if found.differences or found.codes:
+                        return found
         finally:
             for side in sides:
                 drop_database(side.database)
-        return []
+        return Found()
 
     def refused(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
         """Check that `lint` and a run refuse a project, in the ways in which they must; return what is wrong."""
@@ -259,21 +270,16 @@ def differing(one: str, of_one: Mapping[str, str], other: str, of_other: Mapping
     ]
 
 
-def _differences(project: Project, outcomes: Mapping[Way, Outcome]) -> list[str]:
-    one = outcomes[Way.PLAIN]
+def _found(project: Project, number: int, outcomes: Mapping[Way, Outcome]) -> Found:
+    one, run = outcomes[Way.PLAIN], f"run {number + 1}"
     said: list[str] = []
     for way, other in outcomes.items():
         if way is not Way.PLAIN:
             said += differing(Way.PLAIN, one.results, way, other.results)
             said += differing(Way.PLAIN, one.facts, way, other.facts)
-            if not project.codes and bool(one.code) != bool(other.code):
-                said.append(f"exit code: {Way.PLAIN}: {one.code} / {way}: {other.code}")
-    return said
-
-
-def _unexpected_codes(project: Project, outcomes: Mapping[Way, Outcome]) -> list[str]:
-    wanted = {way: project.codes.get(way, 0) for way in outcomes}
-    return [f"{way} ended with {found.code}, not {wanted[way]}" for way, found in outcomes.items() if found.code != wanted[way]]
+    wanted = {way: project.codes_of(number).get(way, 0) for way in outcomes}
+    codes = [f"{run}: {way} ended with {found.code}, not {wanted[way]}" for way, found in outcomes.items() if found.code != wanted[way]]
+    return Found([f"{run}: {line}" for line in said], codes, _last_words(outcomes))
 
 
 def _not_refused(who: str, project: Project, code: int, output: str) -> list[str]:

@@ -46,6 +46,8 @@ class Edit:
     """Files to write; None removes a file."""
     full_refresh: bool = False
     """Whether the run after it rebuilds incremental models."""
+    codes: Mapping[Way, int] | None = None
+    """Exit codes of the run after it, if they are not the project's."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Project:
     random: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Columns whose values differ in every run, by schema.name."""
     codes: Mapping[Way, int] = field(default_factory=dict)
-    """Exit codes of the last run; 0 by default."""
+    """Exit codes of each run; 0 by default."""
     difference: Difference | None = None
     """Why it is refused, not resumed, or differs, also in its exit code."""
     refused: str = ""
@@ -123,6 +125,11 @@ class Project:
             **checks,
             **self.spec,
         }
+
+    def codes_of(self, number: int) -> Mapping[Way, int]:
+        """Return the exit codes of run `number`, from 0; of a way that is not among them it is 0."""
+        own = self.edits[number - 1].codes if number else None
+        return self.codes if own is None else own
 
     @property
     def is_different(self) -> bool:
