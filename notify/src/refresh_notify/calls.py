@@ -182,6 +182,8 @@ class Caller:
 
         `content` is sent as JSON, bytes as they are. `headers` are those of this request alone.
         """
+        if within <= 0:
+            raise TimeoutError
         answered: httpx.Response | None = None
         body = b""
         try:

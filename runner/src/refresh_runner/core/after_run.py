@@ -3,8 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from refresh_notify.calls import CallError
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +27,17 @@ class Work:
     """Does it, and returns what was done. NotDoneError if it was not."""
     give_up: Callable[[], None] = lambda: None
     """Called if it takes longer."""
+
+
+@contextmanager
+def calls_to(server: str, progress: Callable[[], str] = str) -> Iterator[None]:
+    """Raise NotDoneError for calls without a response. `server` is how its text calls the server; `progress` ends it with what was done."""
+    try:
+        yield
+    except TimeoutError:
+        raise NotDoneError(f"no answer in time{progress()}") from None
+    except CallError as error:
+        raise NotDoneError(f"{server} cannot be reached: {error}{progress()}") from None
 
 
 def do_all(works: Iterable[Work]) -> None:

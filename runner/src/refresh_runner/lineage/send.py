@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 import httpx
-from pydantic import JsonValue
 
 from refresh_api.lineage import TIMEOUT, Lineage
 from refresh_api.status import Run
-from refresh_notify.calls import Caller, CallError, proxy_for
-from refresh_runner.core.after_run import NotDoneError, Work
+from refresh_notify.calls import Caller, proxy_for
+from refresh_runner.core.after_run import NotDoneError, Work, calls_to
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import header_value
 from refresh_runner.lineage.events import DescribedRun
@@ -91,24 +90,14 @@ def send(lineage: Lineage, authorization: str | None, run: DescribedRun) -> int:
     headers = {"Authorization": authorization} if authorization else {}
     events = list(run.events())
     sent = 0
-    try:
-        url = httpx.URL(lineage.url)
-        with Caller(lineage.url, headers, proxy=proxy_for(url, TIMEOUT)) as caller:
-            for event in events:
-                status = _call(caller, lineage.url, event, ends)
-                if not 200 <= status < 300:
-                    raise NotDoneError(f"the server answered {status}; {sent} of {len(events)} events were sent")
-                sent += 1
-    except TimeoutError:
-        raise NotDoneError(f"no answer within {TIMEOUT:.0f} s; {sent} of {len(events)} events were sent") from None
-    except CallError as error:
-        raise NotDoneError(f"the server cannot be reached: {error}; {sent} of {len(events)} events were sent") from None
+
+    def progress() -> str:
+        return f"; {sent} of {len(events)} events were sent"
+
+    with calls_to("the server", progress), Caller(lineage.url, headers, proxy=proxy_for(httpx.URL(lineage.url), TIMEOUT)) as caller:
+        for event in events:
+            status = caller.call("POST", lineage.url, ends - time.monotonic(), content=event, to_end=False).status
+            if not httpx.codes.is_success(status):
+                raise NotDoneError(f"the server answered {status}{progress()}")
+            sent += 1
     return sent
-
-
-def _call(caller: Caller, url: str, event: Mapping[str, JsonValue], ends: float) -> int:
-    """Return the status of the answer, whose body is not read."""
-    left = ends - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return caller.call("POST", url, left, content=event, to_end=False).status

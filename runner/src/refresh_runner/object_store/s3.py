@@ -21,8 +21,8 @@ from awscrt.auth import (
 from awscrt.http import HttpHeaders, HttpRequest
 
 from refresh_api.artifacts import ACCESS_KEY, S3, SECRET_KEY, SESSION_TOKEN
-from refresh_notify.calls import Answer, Caller, CallError, proxy_for, tried
-from refresh_runner.core.after_run import NotDoneError
+from refresh_notify.calls import Answer, Caller, proxy_for, tried
+from refresh_runner.core.after_run import NotDoneError, calls_to
 
 _KEPT: Final = 2048
 """Bytes of an answer in which the error's code is looked for."""
@@ -84,12 +84,8 @@ class Bucket:
     def put(self, name: str, media_type: str, content: bytes) -> None:
         """Write an object. Raise NotDoneError if the server does not accept it in time."""
         url = httpx.URL(f"{self._store.endpoint}/{self._store.bucket}/{name}")
-        try:
+        with calls_to("the server"):
             answer = tried(lambda left: self._call(url, media_type, content, left), self._left(), time.monotonic, time.sleep)
-        except TimeoutError:
-            raise NotDoneError("no answer in time") from None
-        except CallError as error:
-            raise NotDoneError(f"the server cannot be reached: {error}") from None
         if not httpx.codes.is_success(answer.status):
             raise NotDoneError(f"the server answered {_told(answer)}")
 

@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from refresh_api.status import Run
 from refresh_api.tracing import TIMEOUT, pairs
-from refresh_notify.calls import Answer, Caller, CallError, proxy_for, tried
-from refresh_runner.core.after_run import NotDoneError, Work
+from refresh_notify.calls import Answer, Caller, proxy_for, tried
+from refresh_runner.core.after_run import NotDoneError, Work, calls_to
 from refresh_runner.core.secrets import Redactor, header_value
 from refresh_runner.model.plan import Plan
 from refresh_runner.report.step_times import StepTimes
@@ -86,28 +86,24 @@ class Tracer:
 def send(url: httpx.URL, headers: Mapping[str, str], spans: list[ReadableSpan], ends: float) -> int:
     """Send the spans in batches; return their number. Raise NotDoneError at the first batch that the collector does not accept whole."""
     sent = 0
-    try:
-        with Caller(str(url), {**headers, "Content-Type": "application/x-protobuf"}, proxy=proxy_for(url, TIMEOUT)) as caller:
-            while batch := spans[sent : sent + _BATCH]:
-                if why := _refusal(_posted(caller, url, encode_spans(batch).SerializeToString(), ends)):
-                    raise NotDoneError(f"{why}; {sent} of {len(spans)} spans were sent before")
-                sent += len(batch)
-    except TimeoutError:
-        raise NotDoneError(f"no answer within {TIMEOUT:.0f} s; {sent} of {len(spans)} spans were sent") from None
-    except CallError as error:
-        raise NotDoneError(f"the collector cannot be reached: {error}; {sent} of {len(spans)} spans were sent") from None
+    typed = {**headers, "Content-Type": "application/x-protobuf"}
+
+    def progress() -> str:
+        return f"; {sent} of {len(spans)} spans were sent"
+
+    with calls_to("the collector", progress), Caller(str(url), typed, proxy=proxy_for(url, TIMEOUT)) as caller:
+        while batch := spans[sent : sent + _BATCH]:
+            if refusal := _refusal(_posted(caller, url, encode_spans(batch).SerializeToString(), ends)):
+                raise NotDoneError(f"{refusal}{progress()}")
+            sent += len(batch)
     return sent
 
 
 def _posted(caller: Caller, url: httpx.URL, content: bytes, ends: float) -> Answer:
     """Return the answer to a request, which is sent again if the collector asks to wait."""
-
-    def call(left: float) -> Answer:
-        if left <= 0:
-            raise TimeoutError
-        return caller.call("POST", str(url), left, content=content, keep=_KEPT)
-
-    return tried(call, ends - time.monotonic(), time.monotonic, time.sleep)
+    return tried(
+        lambda left: caller.call("POST", str(url), left, content=content, keep=_KEPT), ends - time.monotonic(), time.monotonic, time.sleep
+    )
 
 
 def _refusal(answer: Answer) -> str:
