@@ -15,10 +15,8 @@ from typing import Final, LiteralString
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.data_version import TableState
 from refresh_runner.postgres.digests import digest, row_digest, view_digest
 from refresh_runner.postgres.table_state import (
     PLAIN_TABLE,
@@ -30,6 +28,7 @@ from refresh_runner.postgres.table_state import (
     snapshot,
     table_state,
     write_count,
+    written_when_created,
 )
 from refresh_runner.reuse.results import Result
 
@@ -148,8 +147,8 @@ class Contents:
                 return Result(content=view_digest(connection, found), attributes=attributes(connection, found))
             if found.kind != PLAIN_TABLE:
                 return None
-            state, _ = table_state(connection, place, found, moment, None, with_counter=False)
-            if not _written_once(connection, place, found, state, rows):
+            state = written_when_created(connection, place, found, moment)
+            if state is None or state.row_count != rows:
                 return None
             limit = _DIGESTED_STAGED_ROWS if is_staged else _DIGESTED_ROWS
             content = row_digest(connection, place, found) if state.row_count <= limit else ""
@@ -168,8 +167,10 @@ class Contents:
             known = before or self._stored.get(name)
             result = self._observe_table(connection, place, found, moment, known, with_counter=False)
             has_same_rows = before is not None and before.content == result.content
-            if not has_same_rows and (result.state is None or not _written_once(connection, place, found, result.state, rows)):
-                return None
+            if not has_same_rows:
+                whole = written_when_created(connection, place, found, moment)
+                if whole is None or whole.row_count != rows:
+                    return None
             return result.model_copy(update={"attributes": attributes(connection, found)})
 
     def before_update(self, place: Relation, name: str) -> Result | None:
@@ -250,17 +251,6 @@ class Contents:
         return Result(state=state, content=content or uuid4().hex)
 
 
-def _written_once(connection: psycopg.Connection, place: Relation, found: Identity, state: TableState, rows: int | None) -> bool:
-    """Return whether the transaction that created or truncated a table has written all of its rows, and as many as dbt says.
-
-    Others can write all rows in one transaction, too, right after dbt has.
-    """
-    query = sql.SQL("select min(xmin::text), max(xmin::text) from {}").format(place.sql)
-    first, last = connection.execute(query).fetchone() or ("", "")
-    authors = [str(xid) for (xid,) in connection.execute(_FILE_AUTHORS, {"oid": found.oid})]
-    return state.row_count == rows and first == last and (not rows or first in authors)
-
-
 def attributes(connection: psycopg.Connection, found: Identity) -> str:
     """Return a digest of what belongs to a relation besides its rows and columns."""
     row = connection.execute(_ATTRIBUTES, {"oid": found.oid}).fetchone()
@@ -271,10 +261,6 @@ def _relation(name: str) -> Relation:
     return Relation(*name.split(".", 1))
 
 
-# The catalog's entries of system columns stay as the table was created; truncating it changes its own entry.
-_FILE_AUTHORS: Final[LiteralString] = """
-    select xmin::text from pg_attribute where attrelid = %(oid)s and attnum = -1
-    union all select xmin::text from pg_class where oid = %(oid)s"""
 _ATTRIBUTES: Final[LiteralString] = r"""
     select md5(concat_ws(chr(10),
         (select concat_ws(' ', relowner, relacl::text, reloptions::text, relpersistence, reltablespace, relam)
