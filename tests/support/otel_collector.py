@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -60,33 +60,47 @@ class Collector:
 
     def received(self) -> list[Span]:
         """Return the spans received so far. The collector writes after a moment."""
-        text = self._file.read_text() if self._file.exists() else ""
-        return [span for line in text.splitlines() for span in _spans(json.loads(line))]
+        return spans(self._file.read_text() if self._file.exists() else "")
 
     def __enter__(self) -> Self:
         self._file, self._log = self.folder / "spans.json", self.folder / "collector.log"
-        http: Json = {"endpoint": f"127.0.0.1:{self.port}", **({"auth": {"authenticator": "bearertokenauth"}} if self.token else {})}
-        config: Json = {
-            "receivers": {"otlp": {"protocols": {"http": http}}},
-            "exporters": {"file": {"path": str(self._file), "flush_interval": "100ms"}},
-            "extensions": {"bearertokenauth": {"token": self.token}} if self.token else {},
-            "service": {
-                "extensions": ["bearertokenauth"] if self.token else [],
-                "telemetry": {"metrics": {"level": "none"}},
-                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
-            },
-        }
         place = self.folder / "config.yaml"
-        place.write_text(json.dumps(config))
+        place.write_text(config(f"127.0.0.1:{self.port}", self._file, self.token))
         with self._log.open("wb") as log:
-            program = build(_PROGRAM, paths_of(os.environ).cache)
-            self._process = subprocess.Popen([program, "--config", f"file:{place}"], stdout=log, stderr=log)
+            self._process = subprocess.Popen([program(), "--config", f"file:{place}"], stdout=log, stderr=log)
         wait_until(lambda: not is_free(self.port), "the collector", 30, lambda: tail(self._log))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.terminate()
         self._process.wait(10)
+
+
+def program() -> Path:
+    """Return the program, which is built if need be."""
+    return Path(build(_PROGRAM, paths_of(os.environ).cache))
+
+
+def config(address: str, file: PurePath, token: str | None = None) -> str:
+    """Return its configuration: the address to listen on, the file to write, and the bearer token that it requires."""
+    http: Json = {"endpoint": address, **({"auth": {"authenticator": "bearertokenauth"}} if token else {})}
+    return json.dumps(
+        {
+            "receivers": {"otlp": {"protocols": {"http": http}}},
+            "exporters": {"file": {"path": str(file), "flush_interval": "100ms"}},
+            "extensions": {"bearertokenauth": {"token": token}} if token else {},
+            "service": {
+                "extensions": ["bearertokenauth"] if token else [],
+                "telemetry": {"metrics": {"level": "none"}},
+                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
+            },
+        }
+    )
+
+
+def spans(text: str) -> list[Span]:
+    """Return the spans in the file of a collector."""
+    return [span for line in text.splitlines() for span in _spans(json.loads(line))]
 
 
 def _spans(received: Json) -> list[Span]:

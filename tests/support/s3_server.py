@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,6 +24,18 @@ OWNER: Final = {"accessKeyId": "PROPRIETAIRE0001", "secretAccessKey": "tres-secr
 STRANGER: Final = {"accessKeyId": "ETRANGER00000001", "secretAccessKey": "tres-secret/d-etranger+43"}
 """Credentials that the server knows, without permissions."""
 BUCKET: Final = "fichiers"
+ENVIRONMENT: Final = {"ROOT_ACCESS_KEY_ID": OWNER["accessKeyId"], "ROOT_SECRET_ACCESS_KEY": OWNER["secretAccessKey"]}
+
+
+def program() -> Path:
+    """Return the program, which is built if need be."""
+    return Path(build(_PROGRAM, paths_of(os.environ).cache))
+
+
+def arguments(folder: PurePath, address: str) -> list[str]:
+    """Return its arguments: an address to listen on, and a folder with the folders `accounts`, `sidecar` and `buckets`, and in it one of the bucket."""
+    places = ["--port", address, "--health", "/health", "--iam-dir", str(folder / "accounts")]
+    return [*places, "posix", "--sidecar", str(folder / "sidecar"), str(folder / "buckets")]
 
 
 @dataclass
@@ -46,17 +58,16 @@ class S3Server:
         }
 
     def __enter__(self) -> Self:
-        buckets, accounts = self.folder / "buckets", self.folder / "accounts"
-        (buckets / BUCKET).mkdir(parents=True)
-        accounts.mkdir()
+        (self.folder / "buckets" / BUCKET).mkdir(parents=True)
+        for name in ("sidecar", "accounts"):
+            (self.folder / name).mkdir()
         known = {"access": STRANGER["accessKeyId"], "secret": STRANGER["secretAccessKey"], "role": "user"}
-        (accounts / "users.json").write_text(json.dumps({"accessAccounts": {STRANGER["accessKeyId"]: known}}))
-        places = ["--port", f"127.0.0.1:{self.port}", "--health", "/health", "--iam-dir", str(accounts)]
+        (self.folder / "accounts" / "users.json").write_text(json.dumps({"accessAccounts": {STRANGER["accessKeyId"]: known}}))
         self._log = self.folder / "server.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [build(_PROGRAM, paths_of(os.environ).cache), *places, "posix", "--sidecar", str(self._made("sidecar")), str(buckets)],
-                env={"ROOT_ACCESS_KEY_ID": OWNER["accessKeyId"], "ROOT_SECRET_ACCESS_KEY": OWNER["secretAccessKey"]},
+                [program(), *arguments(self.folder, f"127.0.0.1:{self.port}")],
+                env=ENVIRONMENT,
                 stdout=log,
                 stderr=log,
             )
@@ -66,11 +77,6 @@ class S3Server:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.terminate()
         self._process.wait(10)
-
-    def _made(self, name: str) -> Path:
-        path = self.folder / name
-        path.mkdir()
-        return path
 
     def _is_up(self) -> bool:
         try:
