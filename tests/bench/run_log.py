@@ -2,10 +2,10 @@
 
     python -m bench.run_log [--rows 5000000] [--refreshes 100] [--nodes 50] [--times 30]
 
-`--rows` is the number of rows of dbt_refresh_node, `--nodes` those of a run. Runs are spread evenly over the refreshes and over 90 days, each
-with 6 steps, 4 marts and what it read. The page's queries include the connection, which it opens for each. A run's statements are rolled
-back, so that each is measured on the same data; they take a session that has already connected. The control is the first query on tables
-without their indexes, which must take longer than the goal.
+`--rows` is the number of rows of dbt_refresh_node, `--nodes` those of a run. Runs are spread evenly over the refreshes and over 90 days,
+each with 6 steps, 4 marts and what it read. The page's queries include the connection, which it opens for each. A run's statements are
+rolled back, so that each is measured on the same data; they use a session that is already connected. The control is a query that may use
+no index, which must take longer than the goal.
 """
 
 from __future__ import annotations

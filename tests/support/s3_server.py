@@ -33,7 +33,7 @@ def program() -> Path:
 
 
 def arguments(folder: PurePath, address: str) -> list[str]:
-    """Return its arguments: an address to listen on, and a folder with the folders `accounts`, `sidecar` and `buckets`, and in it one of the bucket."""
+    """Return its arguments. The folder has `accounts`, `sidecar` and `buckets`, in which each bucket is a folder."""
     places = ["--port", address, "--health", "/health", "--iam-dir", str(folder / "accounts")]
     return [*places, "posix", "--sidecar", str(folder / "sidecar"), str(folder / "buckets")]
 
