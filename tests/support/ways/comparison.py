@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Found:
-    """What the first run that is not as it should be has; empty if there is none."""
+    """What is wrong with the first run in which anything is; empty if nothing is."""
 
     differences: list[str] = field(default_factory=list)
     """Results and facts in which a way differs from plain dbt."""
@@ -78,7 +78,7 @@ class Comparison:
         return ["it is the same now: take its mark away"] if project.differs and not found.differences else []
 
     def compared(self, project: Project, ways: Sequence[Way] = ALL) -> Found:
-        """Run a project in every way, first unchanged and then after each edit, until a run is not as it should be."""
+        """Run a project in every way, first unchanged and then after each edit, until something is wrong with a run."""
         folder = self.folder / project.name
         sides: list[_ProjectRun] = []
         try:
