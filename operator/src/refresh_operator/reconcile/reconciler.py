@@ -154,7 +154,7 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         return decision.requeue_after
     status = decision.status or refresh.status
     later = (await services.shared_failures.notify(refresh, status), await services.quiet_hours.notify(refresh, status))
-    return min(decision.requeue_after, *(each for each in later if each is not None))
+    return min([decision.requeue_after, *(each for each in later if each is not None)])
 
 
 async def _leave(refresh: Refresh, claims: Claims, now: datetime, services: Services) -> timedelta:
