@@ -82,8 +82,8 @@ bench-operator: setup ## the operator with 1,000 refreshes on a real API server 
 bench-page: setup ## the page with 1,000 refreshes on a real API server (three minutes)
 	@$(PYTHON) -m bench.page_at_scale
 
-test-slow: parsed ## the integration tests that make test leaves out because each takes ten seconds or more (ten minutes)
-	@$(PYTHON) -m pytest -q -m slow -n $(or $(WORKERS),4) tests/integration
+test-slow: parsed ## the integration and end-to-end tests that make test leaves out because they take long (fifteen minutes)
+	@scripts/test-slow
 
 test-faults: parsed ## inject faults: restarts, kills, timeouts, full disks, poolers; and slow tests (up to an hour)
 	@scripts/test-faults

@@ -100,6 +100,7 @@ def test_a_commit_becomes_live_data_without_an_image_build(installation, reposit
     assert after in installation.kubectl("describe", "dashboardrefresh", name)
 
 
+@pytest.mark.slow
 def test_a_push_starts_a_run(installation, repository, apply):
     """With `onProjectChange: Run`. The pod of the check has no token, and the plugin shows the logs of both containers of the run."""
     before, name = repository.revision, apply()
@@ -132,6 +133,7 @@ def history_of(installation, name: str) -> list[dict]:
     return list(installation.status(name).get("history", []))
 
 
+@pytest.mark.slow
 def test_an_unreachable_repository_fails_the_run_with_words(installation, repository, apply):
     """The status and notifications say why. With `fallback: LastGood`, the last good commit is run in the meantime."""
     name, kept = apply(retries=1), apply()

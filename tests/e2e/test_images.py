@@ -136,6 +136,7 @@ def test_no_layer_keeps_the_package_mirror_s_settings(images: dict[str, Contents
     assert "proxy" not in json.dumps(found.config).lower()
 
 
+@pytest.mark.slow
 def test_a_project_of_one_s_own_is_our_image_and_a_few_lines(images: dict[str, Contents], tmp_path: Path) -> None:
     """A user's image takes a few lines; its project takes precedence over ours and everything that its refresh names is found."""
     assert images

@@ -26,6 +26,8 @@ from support.postgres import create_database, drop_database
 from support.preview_role import PreviewRole, allow_previews
 from support.velos_in_cluster import FOLDER, MART, query
 
+pytestmark = pytest.mark.slow
+
 PAGE = "laptop-to-production"
 GUIDES_URL = "https://git.example.org/data/"
 ROLE = PreviewRole("velos_preview", "warehouse-velos-preview", "velos", "velos")

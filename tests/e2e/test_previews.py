@@ -103,6 +103,7 @@ def test_a_branch_is_previewed_before_readers_see_it(installation: Installation,
     assert installation.psql(EVERYTHING, "-At") == before
 
 
+@pytest.mark.slow
 def test_a_deleted_preview_ends_its_pod_and_drops_its_schemas(installation: Installation, repository: Clone, live: str):
     """Which an analyst does who has seen the mistake in the meantime. The fault occurred: the schema was there."""
     push_branch(repository, "slow", "n * 11")

@@ -158,6 +158,7 @@ def test_an_api_that_is_away_is_a_warning(installation, apply_phase2):
     assert step_states(installation.status(name))["cache"] == "Warned"
 
 
+@pytest.mark.slow
 def test_a_token_asks_for_one_run_also_across_a_restart_of_the_operator(installation, apply_phase2):
     """A restart must not start a second Job for a token that is already handled; a new token starts one."""
     name = apply_phase2()

@@ -8,6 +8,8 @@ from support.eventually import eventually
 from support.kubectl import KubectlError
 from support.velos_in_cluster import MART, REPOSITORY, SECRET, query
 
+pytestmark = pytest.mark.slow
+
 RIDES = f"select sum(nb_trajets), sum(centimes) from {MART}"
 LOGGED = "select count(*) from dbt_refresh_log where run_id = '{}'"
 
