@@ -7,9 +7,10 @@ beside the old one and renamed, a mart in a staging schema and then merged or mo
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -45,7 +46,7 @@ VARIANTS: Final = (
     "select a.id, a.g, a.v + coalesce(b.v, 0) as v, a.d, b.t from {0} a left join {1} b on a.id = b.id",
     "select id, g, v, d, t from {0} union all select id, g + 1, v, d, t from {1}",
     "select id, g, sum(v) over (partition by g) as v, d, to_char(d, 'YYYY-MM') as t from {0}",
-    "select distinct 1 as id, g, 0.5 as v, date '2026-01-01' as d, 'y' as t from {0}",
+    "select distinct 1 as id, g, 0.50 as v, date '2026-01-01' as d, 'y' as t from {0}",
 )
 """SQL of nodes, which read one or two others."""
 ALL: Final = (1 << 20) - 1
@@ -167,6 +168,35 @@ def steps() -> st.SearchStrategy[list[Step]]:
     return st.lists(st.builds(Step, before, inside, edits, ends, st.integers(0, 6), st.booleans(), only), min_size=1, max_size=4)
 
 
+def random_history(seed: int) -> tuple[list[NodeShape], list[Step]]:
+    """Return the history of a seed. Each action is as likely as any other, which hypothesis does not promise."""
+    draw = random.Random(seed)
+    kinds = ("table", "table", "view", "mart", "mart", "other", "idempotent", "volatile")
+    names = (*ACTIONS, *OTHERS)
+
+    def acts(at: int, most: int) -> tuple[Action, ...]:
+        places = ((draw.choice(names), draw.randrange(6), draw.randrange(at) if at else -1) for _ in range(draw.randint(0, most)))
+        return tuple(Action(name, target, place, draw.choice(("decision", "built"))) for name, target, place in places)
+
+    def node() -> NodeShape:
+        return NodeShape(draw.choice(kinds), (draw.randrange(9), draw.randrange(9)), draw.randrange(len(VARIANTS)))
+
+    nodes = [node() for _ in range(draw.randint(2, 6))]
+    story = [
+        Step(
+            actions=acts(0, 3),
+            inside=acts(len(nodes), 2),
+            edits=tuple((draw.randrange(6), draw.randrange(len(VARIANTS))) for _ in range(draw.random() < 0.3)),
+            ends=draw.choice(("finished", "finished", "finished", "finished", "failed", "killed")),
+            stops_at=draw.randrange(7),
+            moves=draw.random() < 0.5,
+            only=draw.choice((ALL, ALL, draw.randrange(1, 64))),
+        )
+        for _ in range(draw.randint(1, 4))
+    ]
+    return nodes, story
+
+
 class _Kept(psycopg.Connection):
     """A connection that outlives the runs of a history."""
 
@@ -178,6 +208,22 @@ class _Kept(psycopg.Connection):
         super().close()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a database is, also for another process."""
+
+    name: str
+    dsn: str
+    env: Mapping[str, str]
+    folder: Path
+    """For dumps."""
+
+    @classmethod
+    def of(cls, database: Database) -> Self:
+        """Return the place of a database."""
+        return cls(database.name, database.dsn, database.env, database.server.folder)
+
+
 @dataclass
 class Warehouse:
     """A database in which histories happen, one after the other."""
@@ -186,7 +232,7 @@ class Warehouse:
     kept: _Kept
     writer: psycopg.Connection
     """The second writer."""
-    database: Database
+    place: Place
     nodes: list[NodeShape] = field(default_factory=list)
     tested: str = ""
     """What the test reads, if not the last node."""
@@ -202,15 +248,15 @@ class Warehouse:
     dumps: tuple[Path, ...] = ()
 
     @classmethod
-    def open(cls, database: Database) -> Self:
+    def open(cls, place: Place) -> Self:
         """Connect to a database."""
-        kept = _Kept.connect(database.dsn, autocommit=True)
-        writer = psycopg.connect(database.dsn)
-        connection = database.connect()
+        kept = _Kept.connect(place.dsn, autocommit=True)
+        writer = psycopg.connect(place.dsn)
+        connection = psycopg.connect(place.dsn, autocommit=True)
         for each in (connection, writer):
             each.execute("set lock_timeout = '50ms'")
         writer.commit()
-        return cls(connection, kept, writer, database)
+        return cls(connection, kept, writer, place)
 
     def close(self) -> None:
         """Close the connections."""
@@ -276,7 +322,7 @@ class Warehouse:
                         self._roll_back(f"n{number}")
 
     def _dumped(self) -> tuple[Path, ...]:
-        places = tuple(self.database.server.folder / f"{self.database.name}-{number}.dump" for number in range(len(_DUMPED)))
+        places = tuple(self.place.folder / f"{self.place.name}-{number}.dump" for number in range(len(_DUMPED)))
         for place, parts in zip(places, _DUMPED, strict=True):
             self._postgres("pg_dump", "--format=custom", "--file", str(place), *parts)
         return places
@@ -287,10 +333,10 @@ class Warehouse:
         self.written = ""
         self.execute("drop schema if exists src, dwh cascade; drop table if exists dbt_refresh_result")
         for dump in self.dumps:
-            self._postgres("pg_restore", "--dbname", self.database.name, str(dump))
+            self._postgres("pg_restore", "--dbname", self.place.name, str(dump))
 
     def _postgres(self, program: str, *arguments: str) -> None:
-        environment = {**os.environ, **self.database.env}
+        environment = {**os.environ, **self.place.env}
         subprocess.run([psql_program().parent / program, *arguments], env=environment, check=True, timeout=60)
 
     def _roll_back(self, name: str) -> None:
@@ -394,9 +440,16 @@ class _Run:
             self.staged |= {f"dwh.n{number}"}
         self.reuser.built(candidate, rows)
 
+    def _drop_other_kind(self, name: str, *, is_view: bool) -> None:
+        """Drop a table where a view is built, and the reverse, as dbt does."""
+        kind = self.warehouse.connection.execute("select relkind from pg_class where oid = to_regclass(%s)", [name]).fetchone()
+        if kind and (kind[0] == "v") is not is_view:
+            self.warehouse.execute(f"drop {'table' if is_view else 'view'} {name} cascade")
+
     def _build(self, kind: str, name: str, statement: str) -> int | None:
         connection = self.warehouse.connection
         schema = "dwh__next" if kind == "mart" else "dwh"
+        self._drop_other_kind(f"{schema}.{name}", is_view=kind == "view")
         if kind == "view":
             with connection.transaction():
                 connection.execute(f"drop view if exists dwh.{name} cascade".encode())
@@ -418,6 +471,7 @@ class _Run:
         with connection.transaction():
             for name in sorted(self.staged):
                 table = name.removeprefix("dwh.")
+                self._drop_other_kind(name, is_view=False)
                 exists = connection.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
                 if exists and self.warehouse.keeps_previous:
                     connection.execute(f"drop table if exists dwh__previous.{table}".encode())
@@ -479,12 +533,17 @@ class _Run:
         )
 
 
+def _check(warehouse: Warehouse) -> None:
+    if wrong := warehouse.wrong():
+        raise AssertionError(f"not as a build of the whole: {wrong}")
+
+
 def check_history(warehouse: Warehouse, nodes: Sequence[NodeShape], story: Sequence[Step]) -> None:
     """After each step of a history, a run in which nothing happens leaves every relation as a build of the whole would."""
     warehouse.begin(nodes)
     warehouse.keeps_previous = any(action.name == "marts rolled back" for step in story for action in (*step.actions, *step.inside))
     warehouse.run()
-    assert warehouse.wrong() == {}
+    _check(warehouse)
     for step in story:
         for action in step.actions:
             warehouse.act(action)
@@ -492,9 +551,36 @@ def check_history(warehouse: Warehouse, nodes: Sequence[NodeShape], story: Seque
             warehouse.edit(node, variant)
         warehouse.run(step)
         if step.ends == "finished" and step.only == ALL and not step.inside:
-            assert warehouse.wrong() == {}
+            _check(warehouse)
         warehouse.run()
-        assert warehouse.wrong() == {}
+        _check(warehouse)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of some histories."""
+
+    runs: int
+    reused: int
+    happened: Counter[str]
+    failure: str = ""
+    """The first history that did not end in the truth, and how; empty if there was none."""
+
+
+def tell(place: Place, seeds: range) -> Told:
+    """Check the histories of these seeds, up to the first that fails."""
+    warehouse, failure = Warehouse.open(place), ""
+    try:
+        for seed in seeds:
+            nodes, story = random_history(seed)
+            try:
+                check_history(warehouse, nodes, story)
+            except AssertionError as error:
+                failure = "\n".join([f"HISTORIES_SEED={seed}: {error}", *map(str, [*nodes, *story])])
+                break
+    finally:
+        warehouse.close()
+    return Told(warehouse.runs, warehouse.reused, warehouse.happened, failure)
 
 
 def _relation(name: str) -> Relation:

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 
 from refresh_examples.embedded import EmbeddedPostgres
 from support.postgres import create_database, drop_database
-from support.reuse_histories import Action, NodeShape, Step, Warehouse, check_history, shapes, steps
+from support.reuse_histories import Action, NodeShape, Place, Step, Warehouse, check_history, shapes, steps
 
 
 @pytest.fixture(scope="module")
 def warehouse(postgres: EmbeddedPostgres) -> Iterator[Warehouse]:
     """A database for all histories, one after the other."""
     database = create_database(postgres, "histories")
-    warehouse = Warehouse.open(database)
+    warehouse = Warehouse.open(Place.of(database))
     yield warehouse
     warehouse.close()
     drop_database(database)
