@@ -143,6 +143,7 @@ def test_a_forecast_that_ignores_what_the_run_builds_is_found_wrong(
         agrees(stands)
 
 
+@pytest.mark.slow
 def test_a_plan_writes_nothing(stands: ReuseProject) -> None:
     """Not one transaction in the whole server has had an ID, which any write needs. A macro that writes is refused, and the plan says so.
 
@@ -163,6 +164,7 @@ def _transactions(stands: ReuseProject) -> object:
     return stands.runner.database.rows("select pg_snapshot_xmax(pg_current_snapshot())::text")
 
 
+@pytest.mark.slow
 def test_modes_and_rules_of_tests(stands: ReuseProject) -> None:
     """A mode that builds everything, and a refresh whose tests always run."""
     assert stands.forecast("full-refresh").lines[1:] == ["builds everything: the run's mode is full-refresh"]

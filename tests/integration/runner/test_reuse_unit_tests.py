@@ -11,7 +11,10 @@ from support.postgres import create_database, drop_database
 from support.reuse_project import ReuseProject
 from support.runner_harness import HAS_OPTIONAL_PATCHES, RunnerHarness
 
-pytestmark = pytest.mark.skipif(not HAS_OPTIONAL_PATCHES, reason="without the optional patches of dbt everything is built")
+pytestmark = [
+    pytest.mark.skipif(not HAS_OPTIONAL_PATCHES, reason="without the optional patches of dbt everything is built"),
+    pytest.mark.slow,
+]
 
 UNIT_TESTS = """
 unit_tests:
@@ -66,7 +69,6 @@ def test_a_unit_test_keeps_its_verdict_whatever_the_data(stands: ReuseProject) -
     assert units(stands) == {"u_a"}
 
 
-@pytest.mark.slow
 def test_whatever_a_verdict_depends_on_runs_the_unit_test(stands: ReuseProject) -> None:
     """Comments do not; fixtures, expected rows, macros, overrides, and the types of an input's columns do."""
     stands.edit("models/marts/m_a.sql", lambda text: "-- un commentaire\n" + text)
@@ -91,7 +93,6 @@ def test_whatever_a_verdict_depends_on_runs_the_unit_test(stands: ReuseProject) 
     assert units(stands, tests={"select": ["fqn:*"], "retries": 0, "reuse": "Never"}) == {"u_a", "u_b"}
 
 
-@pytest.mark.slow
 def test_a_unit_test_that_depends_on_the_time_or_has_failed_runs_each_time(stands: ReuseProject) -> None:
     """By PostgreSQL's parse of its model with the fixtures and of what is expected; and a failure is seen again."""
     stands.edit("models/properties.yml", lambda text: text.replace("5 as w, 'un'", "5 * (now() <> 'epoch')::int as w, 'un'"))
