@@ -174,6 +174,18 @@ def test_an_old_run_is_found_and_one_of_another_refresh_is_not(page):
     assert page.get(f"{PHASE2}/runs/phase2-1").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "path", ["/refreshes/pages/phase2%00", f"{PHASE2}/runs/a%00", f"{PHASE2}/nodes/a%00", f"{PHASE2}/compare?before=%00"]
+)
+async def test_an_address_that_postgresql_rejects_hides_the_run_log_from_nobody(ground, page, path):
+    """After an error of the warehouse, pages do without the run log for ten seconds. The control is that NUL is such an error."""
+    answer = page.get(path)
+    assert (answer.status_code, answer.text) == (400, "invalid address: it contains NUL")
+    assert page.json(PHASE2)["logState"] == "Available"
+    with pytest.raises(RunLogUnavailableError):
+        await RunLogRepository(ground.secret).run_rows(Ref("pages", "phase2"), "a\0")
+
+
 async def test_the_session_can_only_read(ground):
     """Even with the Secret of a superuser, the page must not be able to write."""
     own = mount_secret(ground.home / "own", **{**dict(_keys(ground)), "user": ground.database.env["PGUSER"]})

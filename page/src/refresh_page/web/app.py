@@ -86,7 +86,7 @@ def application(handlers: Handlers, base_path: str = "", hosts: Collection[str] 
 
 
 class RequestGuard:
-    """Middleware that rejects methods other than GET and HEAD and unknown hosts, and adds security headers to each response."""
+    """Middleware that rejects methods other than GET and HEAD, unknown hosts and NUL, and adds security headers to each response."""
 
     def __init__(self, app: ASGIApp, base_path: str = "", hosts: Collection[str] = ()) -> None:
         self._app = app
@@ -114,6 +114,9 @@ class RequestGuard:
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("this page is read-only", status_code=405, headers={"Allow": "GET, HEAD"})
+        # PostgreSQL rejects it in any text; the run log would count as not responding, for all readers
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            return PlainTextResponse("invalid address: it contains NUL", status_code=400)
         # the kubelet uses the pod's address
         if scope["path"] in PROBES:
             return None
