@@ -153,7 +153,7 @@ def describe_project(connection: psycopg.Connection, namespace: str, refresh: st
     for name, model in zip(MODELS["tests"], tested, strict=True):
         nodes.append({"unique_id": f"test.sigeti.{name}", "name": name, "reads": [f"model.sigeti.{model}"]})
     exposures = [
-        {"unique_id": f"exposure.sigeti.{mart}", "name": mart.removeprefix("mart_"), "type": "dashboard", "owner": f"SIGETI {text}"}
+        {"unique_id": f"exposure.sigeti.{mart}", "name": mart.removeprefix("mart_"), "type": "dashboard", "owner": f"SIGETI {text}".strip()}
         | {"email": "admin@sigeti.local", "url": f"https://example.org/{mart}", "reads": [f"model.sigeti.{mart}"]}
         for mart in MODELS["marts"]
     ]
