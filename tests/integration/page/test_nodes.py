@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from refresh_page.kube.models import Ref
-from refresh_page.runlog import node_models
+from refresh_page.runlog import history, node_models
+from refresh_page.runlog.history import RunLogReader
+from refresh_page.runlog.models import RunLogState
 from refresh_page.runlog.repository import RunLogRepository
 from support.eventually import eventually
 from support.run_log import create_run_log_tables
@@ -55,10 +57,21 @@ def test_a_node_has_its_runs_and_what_it_reads(page):
 def test_the_sql_of_a_run_is_what_the_runner_has_stored(page, results):  # noqa: ARG001
     """Redacted, as in the artifact. A run whose results lack the node has none."""
     eventually(lambda: "***" in page.json(NODE)["compiled"]["sql"], within=15)
-    assert page.json(NODE)["compiled"] == {"run": GOOD, "sql": "select '***' as mot_de_passe", "isCut": False}
-    assert page.json(f"{NODE}?run={FAILED}")["compiled"] == {"run": FAILED, "sql": None, "isCut": False}
+    assert page.json(NODE)["compiled"] == {"run": GOOD, "sql": "select '***' as mot_de_passe", "isCut": False, "logState": "Available"}
+    assert page.json(f"{NODE}?run={FAILED}")["compiled"] == {"run": FAILED, "sql": None, "isCut": False, "logState": "Available"}
     assert "mot_de_passe" in page.get(f"{NODE}?run={GOOD}", accept="text/html").text
     assert page.json(f"{NODE}.json?run={GOOD}")["compiled"]["sql"]
+
+
+async def test_a_queue_for_the_sql_is_not_taken_for_a_warehouse_that_does_not_respond(ground, monkeypatch):
+    """Else somebody who asks for many statements would hide the run log from everybody. Nor is it said that there is no SQL."""
+    reader, ref = RunLogReader(RunLogRepository(ground.secret)), Ref("pages", "phase2")
+    monkeypatch.setattr(history, "_RESULTS_TIMEOUT", 0.1)
+    async with reader._reading_results:
+        found = await reader.compiled_sql(ref, GOOD, FACT)
+    assert (found.value, found.state) == (None, RunLogState.UNAVAILABLE)
+    assert (await reader.refresh_rows(ref)).state is RunLogState.AVAILABLE
+    assert (await reader.compiled_sql(ref, GOOD, FACT)).value
 
 
 def test_the_pages_of_a_run_lead_to_its_nodes(page):

@@ -8,6 +8,7 @@ import pytest
 
 from refresh_page.i18n.locale import Locale
 from refresh_page.kube.models import Ref, refresh_of
+from refresh_page.runlog.models import RunLogState
 from refresh_page.runlog.node_models import NeighbourRow, NodeMartRow, NodeRows, NodeRunRow
 from refresh_page.runlog.project import project_of
 from refresh_page.runlog.run_results import MAX_SQL, Statement, compiled_sql
@@ -133,6 +134,10 @@ def test_a_very_long_statement_is_cut(length, is_cut):
 def test_sql_that_is_not_kept_is_not_invented():
     """The control is SQL that is kept."""
     assert "The run log has not kept it" in html(detail(row(1)))
+    unknown = compiled_of("phase2-1", None, RunLogState.UNAVAILABLE)
+    busy = html(detail(row(1)).model_copy(update={"compiled": unknown}))
+    assert "The run log has not kept it" not in busy
+    assert "This cannot be shown right now" in busy
     shown = html(detail(row(1), statement=Statement("select '<b>'", is_cut=False)))
     assert "The run log has not kept it" not in shown
     assert "select &#39;&lt;b&gt;&#39;" in shown

@@ -7,6 +7,7 @@ from typing import Final
 from refresh_api.model import Model, Time
 from refresh_api.status import clip
 from refresh_page.kube.models import Ref, Refresh
+from refresh_page.runlog.models import RunLogState
 from refresh_page.runlog.node_models import NEIGHBOURS_SHOWN, NodeMartRow, NodeRows, NodeRunRow, strings
 from refresh_page.runlog.project import Column, Project
 from refresh_page.runlog.run_results import Statement
@@ -66,6 +67,8 @@ class Compiled(Model):
     """Unset if the run log has not kept it."""
     is_cut: bool = False
     """Whether this is only the beginning of the SQL."""
+    log_state: RunLogState = RunLogState.AVAILABLE
+    """Whether the page could read what the run log has kept."""
 
 
 class NodeDetail(Model):
@@ -143,9 +146,11 @@ def node_detail(
     )
 
 
-def compiled_of(run: str, statement: Statement | None) -> Compiled:
-    """Return the SQL of a run; `statement` is None if the run log has not kept it."""
-    return Compiled(run=run, sql=statement.sql, is_cut=statement.is_cut) if statement else Compiled(run=run)
+def compiled_of(run: str, statement: Statement | None, log_state: RunLogState = RunLogState.AVAILABLE) -> Compiled:
+    """Return the SQL of a run; `statement` is None if the run log has not kept it, or could not be read."""
+    if statement is None:
+        return Compiled(run=run, log_state=log_state)
+    return Compiled(run=run, sql=statement.sql, is_cut=statement.is_cut, log_state=log_state)
 
 
 def _column(column: Column) -> ColumnView:

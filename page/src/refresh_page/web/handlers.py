@@ -160,7 +160,8 @@ class Handlers:
         relation = project.by_id[node].relation if project and node in project.by_id else None
         rows = await self.run_log.node_rows(node, runs, neighbours_of(node, last, project), relation)
         run = run_with_sql(found.value, request.query_params.get("run", ""))
-        compiled = compiled_of(run, (await self.run_log.compiled_sql(ref, run, node)).value)
+        statement = await self.run_log.compiled_sql(ref, run, node)
+        compiled = compiled_of(run, statement.value, statement.state)
         detail = node_detail(ref, node, self.store.get(ref), found.value, rows, project, compiled)
         if _wants_json(request):
             return _json(detail)
