@@ -193,7 +193,7 @@ class RefreshSpec(SpecModel):
         default=UnchangedPolicy.RUN,
         description="What a scheduled run does if none of these has changed since the last run: the rows of the sources, the models of "
         "other refreshes, the dbt project, the spec, the date. Run: builds everything. Skip: leaves the marts unchanged and "
-        "succeeds with reason NothingChanged. Reuse: decides for each model, seed and data test, in every run, and leaves out those "
+        "succeeds with reason NothingChanged. Reuse: decides for each model, seed and test, in every run, and leaves out those "
         "whose SQL, settings and inputs provably have not changed, nor their result. If that is unknown, it is built. A scheduled run that "
         "leaves out all of them ends like with Skip. Defaults to Run.",
     )

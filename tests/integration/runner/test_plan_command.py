@@ -64,7 +64,7 @@ def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(runn
 def test_a_plan_says_that_a_scheduled_run_may_leave_all_as_it_is(runner: RunnerHarness, tmp_path: Path) -> None:
     """Only if the refresh has unchangedPolicy: Skip or Reuse. The control is a refresh without it."""
     assert "unchanged        a scheduled run builds nothing if nothing has changed" in planned(runner, tmp_path, unchangedPolicy="Skip")[1]
-    assert "unchanged        each model, seed and data test is reused" in planned(runner, tmp_path, unchangedPolicy="Reuse")[1]
+    assert "unchanged        each model, seed and test is reused" in planned(runner, tmp_path, unchangedPolicy="Reuse")[1]
     assert "unchanged" not in planned(runner, tmp_path)[1]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from refresh_api.status import Reason, StepState
+from refresh_api.status import NodeCounts, Reason, StepState
 from refresh_api.steps import FailurePolicy
 from refresh_runner.core.errors import Failure
 from refresh_runner.model.plan import plan_for
@@ -49,6 +49,19 @@ def test_what_a_layer_has_built_is_counted_by_its_kind():
     kept = [replace(results[0], kept=True), *results[1:3]]
     assert conclude_layer(kept, "1/2 a").message == "1 model, 1 seed built, 1 kept from an earlier attempt"
     assert count_by_kind([]) == "0 models"
+
+
+def test_what_a_step_has_built_and_reused_is_counted():
+    """Kept nodes were built by the run; skipped ones were not. Models of the tests' step are none."""
+    results = [result(id_, NodeState.OK) for id_ in ("model.p.a", "model.p.b", "model.p.c")]
+    results = [replace(results[0], unchanged=True), results[1], replace(results[2], kept=True), result("model.p.d", NodeState.REUSED)]
+    layer = conclude_layer(results, "1/2 a")
+    assert layer.message == "2 models built, 1 of them unchanged, 1 kept from an earlier attempt, 1 reused"
+    assert layer.nodes == layer.models == NodeCounts(built=3, unchanged=1, reused=1)
+    states = (NodeState.OK, NodeState.FAILED, NodeState.REUSED, NodeState.SKIPPED)
+    step = next(step for step in plan().steps if isinstance(step, TestsStep))
+    tests = conclude_tests(step, [result(state.value, state) for state in states], "2/2 tests")
+    assert (tests.nodes, tests.models) == (NodeCounts(built=2, reused=1), NodeCounts())
 
 
 def test_phase2_is_six_steps():

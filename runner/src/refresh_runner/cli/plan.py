@@ -41,7 +41,7 @@ from refresh_runner.run.preflight import missing_relations
 from refresh_runner.run.reuse import forecast
 from refresh_runner.runlog.resume import programs
 
-_REUSE: Final = "each model, seed and data test is reused if its result provably would be the same"
+_REUSE: Final = "each model, seed and test is reused if its result provably would be the same"
 _RESULTS_UNKNOWN: Final = "which ones is unknown: not connected to the warehouse, which has the earlier results"
 _NEVER_ASKED: Final = "builds everything: the patch node_reuse of dbt is off"
 _OUTLOOKS: Final = {
