@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -53,9 +55,9 @@ FILL: Final = (
         '["model.projet.un", "source.projet.deux.trois"]'
     from dbt_refresh_run, generate_series(1, %(nodes)s) n""",
     """insert into dbt_refresh_artifact (run_id, name, media_type, content, stored_at)
-    select run_id, 'run.log', 'text/plain', decode(repeat(md5(run_id), 60), 'hex'), started_at from dbt_refresh_run""",
+    select run_id, 'run.log', 'text/plain', %(log)s, started_at from dbt_refresh_run""",
     """insert into dbt_refresh_docs (project, media_type, content, stored_at)
-    select 'p' || n, 'text/html', decode(repeat(md5(n::text), 5000), 'hex'), now() from generate_series(0, 9) n""",
+    select 'p' || n, 'text/html', %(docs)s, now() from generate_series(0, 9) n""",
     "vacuum analyze",
 )
 RUN_STATEMENTS: Final[Mapping[str, LiteralString]] = {
@@ -93,6 +95,10 @@ class RunLog:
         return {
             "page_refresh": lambda: found(asyncio.run(repository.refresh_rows(ref)).runs),
             "page_run": lambda: found(asyncio.run(repository.run_rows(ref, self.last_run))),
+            "page_node": lambda: found(asyncio.run(repository.node_runs(ref, "model.projet.modele_7"))),
+            "page_tests": lambda: found(asyncio.run(repository.verdict_rows(ref)).runs),
+            "page_comparison": lambda: found(asyncio.run(repository.comparison_rows(ref, f"{self.refresh}-2", self.last_run))),
+            "page_last_states": lambda: found(asyncio.run(repository.last_states(ref))),
             "page_artifact": lambda: found(asyncio.run(repository.artifact(ref, self.last_run, "docs.html"))),
         }
 
@@ -139,7 +145,8 @@ def control(connection: psycopg.Connection, refresh: str) -> Iterator[float]:
 
 def fill(dsn: str, refreshes: int, runs: int, nodes: int) -> None:
     """Create the tables and their rows."""
-    known = {"namespace": NAMESPACE, "refreshes": refreshes, "runs": runs, "nodes": nodes}
+    files = {"log": gzip.compress(random.randbytes(1000)), "docs": gzip.compress(random.randbytes(80_000))}
+    known = {"namespace": NAMESPACE, "refreshes": refreshes, "runs": runs, "nodes": nodes, **files}
     with psycopg.connect(dsn, autocommit=True) as connection:
         create_run_log_tables(connection)
         for statement in FILL:
