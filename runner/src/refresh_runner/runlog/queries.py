@@ -103,13 +103,16 @@ PRUNE_SQL: Final = """
 """One batch at each run's end: little compared to what a run writes, and enough to catch up."""
 
 MEDIAN_ROWS_SQL: Final = """
+    with published as (
+        select run_id, started_at from dbt_refresh_run
+        where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
+        and outcome in ('Succeeded', 'Warned') and split_part(mode, '=', 1) not in ('only', 'rollback')
+        order by started_at desc limit 100)
     select relation, percentile_disc(0.5) within group (order by rows)
     from (select relation, rows, row_number() over (partition by relation order by started_at desc) as nth
-          from dbt_refresh_mart join dbt_refresh_run using (run_id)
-          where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
-          and outcome in ('Succeeded', 'Warned') and split_part(mode, '=', 1) not in ('only', 'rollback') and rows is not null) as published
+          from dbt_refresh_mart join published using (run_id) where rows is not null) as validated
     where nth <= 10 group by relation having count(*) >= 3"""
-"""The median needs at least three runs, and uses at most ten."""
+"""The median needs at least three of the last hundred published runs, and uses at most ten."""
 
 LOAD_KEPT_SQL: Final = """
     update dbt_refresh_project_cache set used_at = clock_timestamp() where name = %(name)s returning content, signature"""

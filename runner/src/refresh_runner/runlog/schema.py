@@ -48,7 +48,11 @@ RUN: Final = Table(
         "inputs": "jsonb",
         "revision": "text",
     },
-    indexes={"dbt_refresh_run_refresh": "(namespace, refresh, started_at)"},
+    indexes={
+        "dbt_refresh_run_refresh": "(namespace, refresh, started_at)",
+        "dbt_refresh_run_open": "(run_id) where ended_at is null",
+        "dbt_refresh_run_project": "(project)",
+    },
 )
 STEP: Final = Table(
     "dbt_refresh_step",
