@@ -161,7 +161,7 @@ def test_an_earlier_attempt_of_the_run_in_between(stands: ReuseProject) -> None:
     assert "first Succeeded: 1 model kept from an earlier attempt" in second.output
     assert (second.code, "unique_m_a_id" in second.messages) == (1, True), second.output
     assert "testing unique_m_a_id: dwh_marts.m_a has changed" in second.messages
-    stands.runner.database.run("delete from src.a where id = 7; insert into src.a values (7, 0)")
+    stands.runner.database.run("delete from src.a where id = 7; insert into src.a values (7, 0); update src.c set x = 1 where id = 1")
     stands.run()
     assert stands.wrong() == {}
 
