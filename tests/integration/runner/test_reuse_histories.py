@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.postgres.table_state import table_state
 from support.postgres import create_database, drop_database
 from support.reuse_histories import Action, NodeShape, Place, Step, Warehouse, check_history, shapes, steps
 
@@ -36,13 +37,13 @@ CHAIN = [NodeShape("table", (0, 0), 0), NodeShape("table", (3, 0), 0)]
 BETWEEN = {
     "recording what was built": (
         Action("added by others", 0, 0, "built"),
-        "refresh_runner.reuse.contents._written_once",
-        lambda *_: True,
+        "refresh_runner.reuse.contents._written_whole",
+        lambda connection, place, found, moment, _rows: table_state(connection, place, found, moment, None, with_counter=False)[0],
     ),
     "recording what was built, in all rows": (
         Action("written by others", 0, 0, "built"),
-        "refresh_runner.reuse.contents._written_once",
-        lambda *_: True,
+        "refresh_runner.reuse.contents._written_whole",
+        lambda connection, place, found, moment, _rows: table_state(connection, place, found, moment, None, with_counter=False)[0],
     ),
     "observing a table and reading it": (
         Action("added by others", 0, 1, "decision"),

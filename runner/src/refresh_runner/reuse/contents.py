@@ -17,6 +17,7 @@ from uuid import uuid4
 import psycopg
 
 from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.data_version import TableState
 from refresh_runner.postgres.digests import digest, row_digest, view_digest
 from refresh_runner.postgres.table_state import (
     PLAIN_TABLE,
@@ -147,12 +148,11 @@ class Contents:
                 return Result(content=view_digest(connection, found), attributes=attributes(connection, found))
             if found.kind != PLAIN_TABLE:
                 return None
-            state = written_when_created(connection, place, found, moment)
-            if state is None or state.row_count != rows:
+            state = _written_whole(connection, place, found, moment, rows)
+            if state is None:
                 return None
-            limit = _DIGESTED_STAGED_ROWS if is_staged else _DIGESTED_ROWS
-            content = row_digest(connection, place, found) if state.row_count <= limit else ""
-            return Result(state=state, content=content or uuid4().hex, attributes=attributes(connection, found))
+            result = _new_result(connection, place, found, state, _DIGESTED_STAGED_ROWS if is_staged else _DIGESTED_ROWS)
+            return result.model_copy(update={"attributes": attributes(connection, found)})
 
     def measure_updated(self, place: Relation, name: str, before: Result | None, rows: int | None) -> Result | None:
         """Return content and state of a table that dbt may have changed in part; None if others may have changed it, too.
@@ -164,12 +164,11 @@ class Contents:
             found = identify(connection, place)
             if found.kind != PLAIN_TABLE:
                 return None
-            known = before or self._stored.get(name)
-            result = self._observe_table(connection, place, found, moment, known, with_counter=False)
-            has_same_rows = before is not None and before.content == result.content
-            if not has_same_rows:
-                whole = written_when_created(connection, place, found, moment)
-                if whole is None or whole.row_count != rows:
+            if whole := _written_whole(connection, place, found, moment, rows):
+                result = _new_result(connection, place, found, whole)
+            else:
+                result = self._observe_table(connection, place, found, moment, before or self._stored.get(name), with_counter=False)
+                if before is None or before.content != result.content:
                     return None
             return result.model_copy(update={"attributes": attributes(connection, found)})
 
@@ -247,8 +246,21 @@ class Contents:
         state, change = table_state(connection, relation, found, moment, before, with_counter=with_counter)
         if stored and before and not change:
             return stored.model_copy(update={"state": state})
-        content = row_digest(connection, relation, found) if state.row_count <= _DIGESTED_ROWS else ""
-        return Result(state=state, content=content or uuid4().hex)
+        return _new_result(connection, relation, found, state)
+
+
+def _new_result(
+    connection: psycopg.Connection, place: Relation, found: Identity, state: TableState, digested_rows: int = _DIGESTED_ROWS
+) -> Result:
+    """Return the result of a table that has other rows than any known one, or may have."""
+    content = row_digest(connection, place, found) if state.row_count <= digested_rows else ""
+    return Result(state=state, content=content or uuid4().hex)
+
+
+def _written_whole(connection: psycopg.Connection, place: Relation, found: Identity, moment: Moment, rows: int | None) -> TableState | None:
+    """Return the state of a table that one transaction has created or truncated, and filled with the rows that dbt says; None otherwise."""
+    state = written_when_created(connection, place, found, moment)
+    return state if state is not None and state.row_count == rows else None
 
 
 def attributes(connection: psycopg.Connection, found: Identity) -> str:
