@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bundle release release-version test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models bench-previews bench-previews-beside bench-run-log architecture bench-page fuzz help demo demo-preview demo-change break run compare lint test test-slow test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-reuse bench-replicas
+.PHONY: bundle release release-version test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches bench-many-models bench-previews bench-run-log architecture bench-page fuzz help demo demo-preview demo-change break run compare lint test test-slow test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-reuse bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,10 +49,6 @@ bench-many-models: setup ## a project of many small models, compared with plain 
 bench-previews: setup ## a preview compared with a run of the same models, on a mart of a million rows (ROWS=1000000 RUNS=5)
 	@mkdir -p .state/bench
 	@$(PYTHON) -m bench.previews --rows $(or $(ROWS),1000000) --runs $(or $(RUNS),5)
-
-bench-previews-beside: setup ## production runs beside previews of the same warehouse, and beside as many of another one (ten minutes; ROWS=100000 RUNS=20 PREVIEWS=50)
-	@mkdir -p .state/bench
-	@$(PYTHON) -m bench.previews_beside_runs --rows $(or $(ROWS),100000) --runs $(or $(RUNS),20) --previews $(or $(PREVIEWS),50)
 
 bench-run-log: setup ## the queries of a run log with five million rows of nodes (two minutes; ROWS=5000000)
 	@mkdir -p .state/bench
