@@ -66,7 +66,7 @@ class StatusWriter(ABC, Generic[Value]):
         self._is_enabled = False
         self._uid_verified = False
         self._is_closed = False
-        self._answer: JsonValue = None
+        self._answer: httpx.Response | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="status", daemon=True)
         self._thread.start()
@@ -148,7 +148,7 @@ class StatusWriter(ABC, Generic[Value]):
             log.warning("cannot write the status, retrying: %s", why(error))
             return False
         if answer.is_success and not self._is_other_object(answer):
-            self._answer = answer.json()
+            self._answer = answer
         return self._is_settled(answer)
 
     def object_after_write(self, within: float) -> JsonValue:
@@ -156,7 +156,10 @@ class StatusWriter(ABC, Generic[Value]):
         with self._changed:
             if self._is_enabled:
                 self._changed.wait_for(lambda: self._is_closed or self._written == self._version, within)
-            return self._answer if self._written == self._version and not self._is_closed else None
+            if self._answer is None or self._written != self._version or self._is_closed:
+                return None
+            found: JsonValue = self._answer.json()
+            return found
 
     def _apply(self, client: httpx.Client, share: JsonValue, *, dry_run: bool = False) -> httpx.Response:
         target = self._target
