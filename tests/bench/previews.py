@@ -143,7 +143,7 @@ def main() -> int:
             if number:
                 samples.add("preview_seconds", time.monotonic() - began)
                 samples.add("changed_unlike_expected", abs(changed - chosen.rows // 100))
-                samples.add("schemas_left", schemas_left(bench.sides["swap"].dsn))
+                samples.add("schemas_left", _schemas_left(bench.sides["swap"].dsn))
         server.stop("fast")
     samples.versions |= {name: version(name) for name in ("dbt-core", "dbt-postgres", "refresh-runner")}
     samples.versions["python"] = sys.version.split()[0]
@@ -153,8 +153,7 @@ def main() -> int:
     return judge([str(path)])
 
 
-def schemas_left(dsn: str) -> int:
-    """Return the number of schemas that previews have left."""
+def _schemas_left(dsn: str) -> int:
     with psycopg.connect(dsn) as connection:
         row = connection.execute("select count(*) from pg_namespace where nspname like '%\\_\\_preview\\_%'").fetchone()
     return int(row[0]) if row else 0
