@@ -27,6 +27,7 @@ from refresh_operator.observability.metrics import render
 from refresh_operator.observability.probes import Health, serve_probes
 from refresh_operator.previews.reconciler import Previews
 from refresh_operator.reconcile.apply import Applier
+from refresh_operator.reconcile.combined_messages import CombinedMessages
 from refresh_operator.reconcile.observe import Observer
 from refresh_operator.reconcile.quiet_hours import QuietHoursEnd
 from refresh_operator.reconcile.reconciler import Services, reconcile, reconciler_of_refreshes
@@ -99,6 +100,7 @@ def _services(
         # all times in the cluster are the API server's
         return clock() + client.clock_offset
 
+    messages = CombinedMessages(observer, applier, settings, now, queue)
     return Services(
         observer=observer,
         applier=applier,
@@ -106,8 +108,8 @@ def _services(
         clock=now,
         queue=queue,
         pause=GlobalPause(client, settings.pause),
-        shared_failures=SharedFailures(observer, applier, settings, now, queue),
-        quiet_hours=QuietHoursEnd(observer, applier, settings, now, queue),
+        shared_failures=SharedFailures(messages),
+        quiet_hours=QuietHoursEnd(messages),
         claims=claims,
     )
 

@@ -1,8 +1,6 @@
 """Notifies channels at the end of their quiet hours: each of all refreshes with a problem that began in them and is not over."""
 
-import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,22 +9,17 @@ from refresh_api.notifications import Notification, NotifyWhen
 from refresh_api.quiet_hours import QuietPeriod
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorStatus
-from refresh_notify import NotifiedRun, Rules, notify_together
-from refresh_operator.errors import Conflict
-from refresh_operator.kube.workqueue import WorkQueue
+from refresh_notify import NotifiedRun
 from refresh_operator.names import Ref
-from refresh_operator.reconcile.apply import Applier
-from refresh_operator.reconcile.notifications import channel_secrets, failed_event, notified_run
-from refresh_operator.reconcile.observe import Observer
+from refresh_operator.reconcile.combined_messages import SOON, CombinedMessages
+from refresh_operator.reconcile.notifications import failed_event, notified_run
 from refresh_operator.runs.quiet_hours import held_back, next_end, periods_over, with_quiet_hours
 from refresh_operator.runs.shared_failures import key_of
-from refresh_operator.settings import Settings
 from refresh_operator.state.refresh import InvalidSpec, Refresh
 from refresh_operator.status.events import Event
 
 log = logging.getLogger(__name__)
 
-_SOON: Final = timedelta(seconds=1)
 _NOTE: Final = "This happened during the quiet hours of this channel."
 
 
@@ -47,11 +40,7 @@ class QuietHoursEnd:
     The status of each refresh has the time up to which that is done. It is written after a message is sent, as for shared failures.
     """
 
-    observer: Observer
-    applier: Applier
-    settings: Settings
-    clock: Callable[[], datetime]
-    queue: WorkQueue
+    messages: CombinedMessages
     _refreshes: dict[str, set[Ref]] = field(default_factory=dict)
     """By namespace."""
     _sent: dict[tuple[Ref, str], datetime] = field(default_factory=dict)
@@ -70,18 +59,18 @@ class QuietHoursEnd:
             self.forget(ref)
             return None
         self._refreshes.setdefault(ref.namespace, set()).add(ref)
-        now, handled = self.clock(), status.quiet_hours_handled_until
+        now, handled = self.messages.clock(), status.quiet_hours_handled_until
         over = periods_over(spec, handled, now) if handled else []
         for channel, period in over:
             key = key_of(spec, channel)
             if (ref.namespace, key) in self._sending:
-                return _SOON
+                return SOON
             if self._sent.get((ref, key)) != period.end:
                 await self._notify(ref.namespace, key, period)
         if over or handled is None:
             await self._record(ref, max((period.end for _, period in over), default=now))
         end = next_end(spec, now)
-        return max(_SOON, end - now) if end else None
+        return max(SOON, end - now) if end else None
 
     async def _notify(self, namespace: str, key: str, period: QuietPeriod) -> None:
         """Notify one channel of all refreshes that have it, in one message for each kind of problem."""
@@ -95,12 +84,12 @@ class QuietHoursEnd:
             self._sending.discard((namespace, key))
         for each in members:
             self._sent[each.refresh.ref, key] = period.end
-            self.queue.add(each.refresh.ref)
+            self.messages.queue.add(each.refresh.ref)
         for refresh, event in failed:
-            await self.applier.post_event(refresh, event, self.clock())
+            await self.messages.applier.post_event(refresh, event, self.messages.clock())
 
     def _member(self, ref: Ref, key: str, period: QuietPeriod) -> _Member | None:
-        refresh = self.observer.refresh(ref)
+        refresh = self.messages.observer.refresh(ref)
         if refresh is None or isinstance(refresh.spec, InvalidSpec):
             return None
         spec, handled = refresh.spec, refresh.status.quiet_hours_handled_until
@@ -108,7 +97,7 @@ class QuietHoursEnd:
         if channel is None or handled is None or handled >= period.end or self._sent.get((ref, key)) == period.end:
             return None
         notices = held_back(refresh.status, channel, period)
-        runs = [replace(notified_run(refresh, spec, notice, self.settings), note=_NOTE) for notice in notices]
+        runs = [replace(notified_run(refresh, spec, notice, self.messages.settings), note=_NOTE) for notice in notices]
         return _Member(refresh, spec, channel, runs)
 
     async def _send(self, members: list[_Member]) -> list[tuple[Refresh, Event]]:
@@ -117,24 +106,14 @@ class QuietHoursEnd:
         if not members:
             return []
         first, runs = members[0], [run for each in members for run in each.runs]
-        secrets = await channel_secrets(self.observer, first.refresh, first.spec, [first.channel])
-        rules = Rules(self.settings.allow_http)
-        # a sender blocks until its server responds, and must not block the event loop
-        answers = await asyncio.to_thread(notify_together, [first.channel], secrets, runs, "during quiet hours", rules)
+        answers = await self.messages.send(first.refresh, first.spec, [first.channel], runs, "during quiet hours")
         log.info("sent notifications of %d refreshes after quiet hours (%s)", len(runs), runs[0].event)
         return [(each.refresh, failed_event(each.runs[0], answer)) for each in members for answer in answers if not answer.sent]
 
     async def _record(self, ref: Ref, until: datetime) -> None:
         """Write to the status up to when the quiet hours are handled. If that fails, the next reconciliation of the refresh does."""
-        refresh = self.observer.refresh(ref)
-        if refresh is None:
-            return
-        try:
-            await self.applier.write_status(refresh, refresh.status.model_copy(update={"quiet_hours_handled_until": until}))
-        except Conflict:
-            await self.observer.refetch(ref)
-            self.queue.add(ref, _SOON)
-        else:
+        refresh = self.messages.observer.refresh(ref)
+        if refresh and await self.messages.record(refresh, quiet_hours_handled_until=until):
             self._forget_sent(ref)
 
     def _forget_sent(self, ref: Ref) -> None:

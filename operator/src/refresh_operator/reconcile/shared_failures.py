@@ -1,31 +1,23 @@
 """Notifies chats and mail of refreshes that fail for the same cause, or recover from it: the first at once, further ones together."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import timedelta
 
 from refresh_api.notifications import Notification
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import NotificationStatus, OperatorStatus, SharedFailure
 from refresh_api.values import duration_text
-from refresh_notify import NotifiedRun, Rules, notify_together
-from refresh_operator.errors import Conflict
-from refresh_operator.kube.workqueue import WorkQueue
+from refresh_notify import NotifiedRun
 from refresh_operator.names import Ref
-from refresh_operator.reconcile.apply import Applier
-from refresh_operator.reconcile.notifications import channel_secrets, failed_event, notified_run
-from refresh_operator.reconcile.observe import Observer
+from refresh_operator.reconcile.combined_messages import SOON, CombinedMessages
+from refresh_operator.reconcile.notifications import failed_event, notified_run
 from refresh_operator.runs.notices import shared_notice
 from refresh_operator.runs.shared_failures import Group, channels_for, due_in, group_of, hint_of
-from refresh_operator.settings import Settings
 from refresh_operator.state.refresh import InvalidSpec, Refresh
 
 log = logging.getLogger(__name__)
-
-_SOON: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -46,11 +38,7 @@ class SharedFailures:
     sent twice, never not at all.
     """
 
-    observer: Observer
-    applier: Applier
-    settings: Settings
-    clock: Callable[[], datetime]
-    queue: WorkQueue
+    messages: CombinedMessages
     _groups: dict[Group, dict[Ref, SharedFailure]] = field(default_factory=dict)
     """What is known of each refresh; what was sent but could not be written yet is only here."""
     _group_of: dict[Ref, Group] = field(default_factory=dict)
@@ -76,8 +64,8 @@ class SharedFailures:
             await self._record(refresh.ref, members[refresh.ref])
             return None
         if group in self._sending:
-            return _SOON
-        if (wait := due_in(members, self.settings.notification_window, self.clock())) > timedelta(0):
+            return SOON
+        if (wait := due_in(members, self.messages.settings.notification_window, self.messages.clock())) > timedelta(0):
             return wait
         await self._notify(group, {ref: each for ref, each in members.items() if each.notified_time is None})
         return None
@@ -101,7 +89,7 @@ class SharedFailures:
             answers = await self._send(entries, group.cause)
         finally:
             self._sending.discard(group)
-        now = self.clock()
+        now = self.messages.clock()
         for each in entries:
             members, ref = self._groups.get(group, {}), each.refresh.ref
             if members.get(ref) == failures[ref]:
@@ -109,18 +97,18 @@ class SharedFailures:
                 await self._record(ref, members[ref])
         for each in entries:
             for answer in (answer for answer in answers if not answer.sent):
-                await self.applier.post_event(each.refresh, failed_event(each.run, answer), now)
+                await self.messages.applier.post_event(each.refresh, failed_event(each.run, answer), now)
 
     def _entry(self, ref: Ref, failure: SharedFailure) -> _Entry | None:
         """Return what a message says about a refresh; None if it has been changed since: its own reconciliation then notifies of it."""
-        refresh = self.observer.refresh(ref)
+        refresh = self.messages.observer.refresh(ref)
         if refresh is None or isinstance(refresh.spec, InvalidSpec) or refresh.status.shared_failure != failure:
             return None
-        run = notified_run(refresh, refresh.spec, shared_notice(failure), self.settings)
+        run = notified_run(refresh, refresh.spec, shared_notice(failure), self.messages.settings)
         what, hint = ("recover from", "") if failure.is_over else ("fail for", hint_of(failure.run, refresh.spec))
-        window = duration_text(self.settings.notification_window)
+        window = duration_text(self.messages.settings.notification_window)
         note = f"Further refreshes that {what} the same cause within {window} ({failure.cause}) are in one message."
-        now, zone = self.clock(), refresh.spec.time_zone
+        now, zone = self.messages.clock(), refresh.spec.time_zone
         channels = [each for each in channels_for(refresh.spec, failure) if not each.is_quiet(zone, now)]
         return _Entry(refresh, refresh.spec, channels, replace(run, hint=hint, note=note))
 
@@ -129,23 +117,16 @@ class SharedFailures:
         if not entries or not entries[0].channels:
             return []
         first, runs = entries[0], [each.run for each in entries]
-        secrets = await channel_secrets(self.observer, first.refresh, first.spec, first.channels)
-        # a sender blocks until its server responds, and must not block the event loop
-        answers = await asyncio.to_thread(notify_together, first.channels, secrets, runs, cause, Rules(self.settings.allow_http))
+        answers = await self.messages.send(first.refresh, first.spec, first.channels, runs, cause)
         sent = ", ".join(answer.channel for answer in answers if answer.sent) or "none"
         log.info("sent notifications of %d refreshes (%s, %s): %s", len(runs), first.run.event, cause, sent)
         return answers
 
     async def _record(self, ref: Ref, failure: SharedFailure) -> None:
         """Write to the status that people were notified. If that fails, the next reconciliation of the refresh does."""
-        refresh = self.observer.refresh(ref)
-        if refresh is None or refresh.status.shared_failure != _unsent(failure):
-            return
-        try:
-            await self.applier.write_status(refresh, refresh.status.model_copy(update={"shared_failure": failure}))
-        except Conflict:
-            await self.observer.refetch(ref)
-            self.queue.add(ref, _SOON)
+        refresh = self.messages.observer.refresh(ref)
+        if refresh and refresh.status.shared_failure == _unsent(failure):
+            await self.messages.record(refresh, shared_failure=failure)
 
 
 def _unsent(failure: SharedFailure) -> SharedFailure:
